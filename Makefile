@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# One Makefile, no recursion.  Each part says what it builds in its module.mk with
+#	$(eval $(call library,NAME,SOURCES,PKG-CONFIG NAMES))
+#	$(eval $(call program,NAME,SOURCES,LIBRARIES,PKG-CONFIG NAMES))
+#	$(eval $(call unit_test,NAME,SOURCES,LIBRARIES,PKG-CONFIG NAMES))
+# LIBRARIES are names given to `library`, users before what they use; their packages come along.
+#
+#	O=DIR             build folder (default build)
+#	V=1               show commands
+#	DEVELOPER=0       without -Werror and the long warning list (default 1 in a git checkout)
+#	SANITIZE=address,undefined
+#	PREFIX= DESTDIR=  for install
+
+O ?= build
+PREFIX ?= /usr
+DESTDIR ?=
+CC ?= gcc
+CFLAGS ?= -O2 -g
+SANITIZE ?=
+DEVELOPER ?= $(if $(wildcard .git),1,0)
+PYTHON ?= /usr/bin/python3
+VERSION := 0.1.0
+
+ifneq ($(V),1)
+Q := @
+say = @printf '  %-7s %s\n' $(1) $(2);
+endif
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+cflags_all := -std=c11 -D_GNU_SOURCE -DFG_VERSION='"$(VERSION)"' -Iinclude -I. -MMD -MP \
+	-fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE -pthread
+ldflags_all := -pie -Wl,-z,relro,-z,now -Wl,--as-needed -pthread
+ifeq ($(SANITIZE),)
+cflags_all += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+else
+cflags_all += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+ldflags_all += -fsanitize=$(SANITIZE)
+endif
+ifeq ($(DEVELOPER),1)
+cflags_all += -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+	-Wwrite-strings -Wvla -Wswitch-enum -Wformat=2 -Wundef -Wold-style-definition -Wno-format-truncation
+endif
+
+define sep
+
+
+endef
+
+# $(call pkg,--cflags|--libs,NAMES): pkg-config once a use, with a clear message
+pkg = $(if $(2),$(or $(shell pkg-config $(1) $(2) 2>/dev/null || echo -D_FG_PKG_MISSING),))
+libpath = $(patsubst %,$(O)/lib/lib%.a,$(1))
+objs = $(patsubst %.c,$(O)/obj/%.o,$(1))
+
+# objects(sources, packages)
+define objects
+$(call objs,$(1)): pkg_cflags += $$(call pkg,--cflags,$(2))
+ALL_SOURCES += $(1)
+endef
+
+define library
+$(call objects,$(2),$(3))
+$(call libpath,$(1)): $(call objs,$(2))
+pkgs_$(1) := $(3)
+LIBRARIES += $(1)
+ALL_PKGS += $(3)
+endef
+
+define link_rule
+$(1): $(call objs,$(2)) $(call libpath,$(3))
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CFLAGS) $$(ldflags_all) $$(LDFLAGS) -o $$@ $(call objs,$(2)) -Wl,--start-group $(call libpath,$(3)) -Wl,--end-group \
+		$$(call pkg,--libs,$$(sort $(4) $$(foreach l,$(3),$$(pkgs_$$(l))))) $(5)
+endef
+
+define program
+$(call objects,$(2),$(4))
+$(call link_rule,$(O)/bin/$(1),$(2),$(3),$(4),$(5))
+PROGRAMS += $(O)/bin/$(1)
+ALL_PKGS += $(4)
+endef
+
+define unit_test
+$(call objects,$(2),$(4) check)
+$(call link_rule,$(O)/test/$(1),$(2),$(3),$(4) check,$(5))
+UNIT_TESTS += $(O)/test/$(1)
+endef
+
+# Scripts that print TAP: QUICK_TESTS run in check-quick and check, LAB_TESTS (scenarios on the emulated Xen) in check only.
+QUICK_TESTS :=
+LAB_TESTS :=
+PROGRAMS :=
+UNIT_TESTS :=
+LIBRARIES :=
+ALL_SOURCES :=
+ALL_PKGS :=
+EXTRA :=
+INSTALL_HOOKS :=
+MODULES := $(wildcard */module.mk)
+include $(MODULES)
+
+$(O)/obj/%.o: %.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags_all) $(CFLAGS) $(pkg_cflags) -c -o $@ $<
+
+$(O)/lib/lib%.a:
+	$(call say,AR,$@)
+	@mkdir -p $(@D)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+
+-include $(patsubst %.c,$(O)/obj/%.d,$(ALL_SOURCES))
+
+.PHONY: help deps all check-deps demo check check-quick check-asan lint bench install clean flow-doc tests
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sort -u
+
+deps: ## install what building, testing and the lab need (Debian packages; root)
+	@test/deps
+
+all: check-deps $(PROGRAMS) $(EXTRA) ## build the programs into build/bin
+
+check-deps:
+	@for p in $(sort $(ALL_PKGS)); do pkg-config --exists $$p || { \
+		echo "package '$$p' (pkg-config) is missing: run 'make deps' as root" >&2; exit 1; }; done
+
+tests: $(UNIT_TESTS)
+
+demo: deps ## run the main job on the emulated Xen and print its timeline
+	@$(MAKE) --no-print-directory all
+	@test/xenlab/demo
+
+check: deps ## all tests: unit, sanitizers, namespaces, the emulated Xen
+	@$(MAKE) --no-print-directory all tests
+	@test/run --full
+
+check-quick: ## unit and namespace tests (under two minutes)
+	@$(MAKE) --no-print-directory all tests
+	@test/run --quick
+
+lint: ## format, static analysis, size budget, banned functions, scripts, man pages
+	@test/lint
+
+bench: all ## measurements side by side, as ratios
+	@test/bench/run
+
+flow-doc: ## write the state table of docs/flow.md from the code
+	@test/flow-doc docs/flow.md
+
+install: all ## install into $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	$(foreach h,$(INSTALL_HOOKS),$(MAKE) --no-print-directory $(h)$(sep))
+
+clean: ## remove the build folder
+	rm -rf $(O)
+
+print-%:
+	@echo '$($*)'

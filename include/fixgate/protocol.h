@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Between hosts, fix VMs, administrators and the fix server: HTTPS (TLS 1.3), JSON, paths under /v1.
+ *
+ * Roles: a TLS client certificate issued by the server's CA with subject OU=agent | OU=admin and CN=<host or person>;
+ * or, for a fix VM, no certificate and "Authorization: Bearer <token>".  Errors: 4xx/5xx with
+ * {"error":{"code":"notallowed","text":"…"}} (codes of error.h).  Times are epoch milliseconds (`_ms`).
+ * UUIDs lower case with dashes; digests SHA-256 in lower-case hex; MACs lower case with colons.
+ *
+ * agent
+ *  PUT  /v1/guests     {"guests":[{"uuid","name","toolstack":"xl"|"libvirt","state":"running"|"off"|"paused",
+ *                       "nics":[{"mac","addresses":[…]}],"identity":"config"|"client-id"}]} -> {"guests":N}.  The whole
+ *                       inventory of this host; guests no longer named keep their history ("last seen").
+ *  GET  /v1/offers?cursor=N&wait_s=S   -> {"cursor":M,"offers":[{"seq","guest","fix","version","digest","bytes"}]}
+ *                       Long poll: answers at once if there is an offer after N, else when one comes or after S (max 60).
+ *                       digest = of the whole bundle = name of its blob.  Cursor only grows.
+ *  POST /v1/reports    {"reports":[{"seq","job","guest","fix","version","state","at_ms","reason"?,"evidence"?:{},
+ *                       "isolator":"vmm"}]} -> {"acked":<highest seq taken in order>}.  Idempotent by (host, seq); at most
+ *                       256 a batch; states are those of state.h.
+ *  POST /v1/tokens     {"job","guest","digest"} -> {"token","expires_ms"}: the blob may be fetched with it for one hour.
+ *  GET|HEAD /v1/blobs/<digest>   agent or token.  Range (one range, or open ended), strong ETag "<digest>", Accept-Ranges.
+ *
+ * admin
+ *  PUT  /v1/fixes      body: the bundle (streamed to disk, verified against the server's trust folder) -> 201
+ *                       {"fix","version","digest","bytes"}; the same again -> 200; other bytes for id+version -> 409
+ *  GET  /v1/fixes      -> {"fixes":[{"fix","version","title","severity","digest","bytes","published","expires","offered":N,…}]}
+ *  POST /v1/offers     {"fix","version"?,"guests":[uuid or name …] | "all":true} -> {"offered":N,"skipped":[{"guest","reason"}]}
+ *                       A guest that the ledger says is fixed is skipped unless "force":true (the host then still decides).
+ *  GET  /v1/clients    -> {"clients":[{"uuid","name","mac","macs":[…],"host","toolstack","state","first_seen_ms","last_seen_ms",
+ *                       "fixes":{"<fix id>":{"status","state","version","job","reason","isolator","assurance","at_ms"}}}]}
+ *                       status: not-applicable not-needed needed offered in-progress fixed failed rolled-back rejected held unknown
+ *  GET  /v1/audit?after=N   -> {"entries":[{"n","at_ms","who","what","detail","hash"}]}
+ *  GET  /healthz       no role: 200 {"ok":true}
+ */
+#ifndef FIXGATE_PROTOCOL_H
+#define FIXGATE_PROTOCOL_H
+
+#define FG_SERVER_PORT_DEFAULT 8443
+#define FG_PROTOCOL_BODY_MAX (1u << 20) /* any JSON body, either way */
+#define FG_PROTOCOL_REPORTS_MAX 256 /* reports of one batch */
+#define FG_PROTOCOL_WAIT_MAX_S 60
+#define FG_PROTOCOL_GUESTS_MAX 4096 /* guests of one host */
+#define FG_TOKEN_LIFETIME_S 3600
+#define FG_ROLE_AGENT "agent"
+#define FG_ROLE_ADMIN "admin"
+
+#endif
