@@ -1,0 +1,1 @@
+-include server/bundle/module.mk
