@@ -18,6 +18,8 @@
  *                       "isolator":"vmm"}]} -> {"acked":<highest seq taken in order>}.  Idempotent by (host, seq); at most
  *                       256 a batch; states are those of state.h.
  *  POST /v1/tokens     {"job","guest","digest"} -> {"token","expires_ms"}: the blob may be fetched with it for one hour.
+ *  POST /v1/requests   {"guest","fix"} -> {"seq"}: the host asks for an offer to a guest of its own (a local remediation
+ *                       request); the newest version of the fix is offered.  404 if there is no such fix or guest.
  *  GET|HEAD /v1/blobs/<digest>   agent or token.  Range (one range, or open ended), strong ETag "<digest>", Accept-Ranges.
  *
  * admin

@@ -1,0 +1,3 @@
+-include dom0-agent/job/module.mk
+-include dom0-agent/toolstack/module.mk
+-include dom0-agent/net/module.mk
