@@ -115,18 +115,20 @@ $(O)/lib/lib%.a:
 
 -include $(patsubst %.c,$(O)/obj/%.d,$(ALL_SOURCES))
 
-.PHONY: help deps all check-deps demo check check-quick check-asan lint bench install clean flow-doc tests
+.PHONY: help deps all programs check-deps demo check check-quick check-asan lint bench install clean flow-doc tests
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sort -u
 
 deps: ## install what building, testing and the lab need (Debian packages; root)
 	@test/deps
 
-all: check-deps $(PROGRAMS) $(EXTRA) ## build the programs into build/bin
+all: check-deps programs $(EXTRA) ## build the programs into build/bin
 
 check-deps:
 	@for p in $(sort $(ALL_PKGS)); do pkg-config --exists $$p || { \
 		echo "package '$$p' (pkg-config) is missing: run 'make deps' as root" >&2; exit 1; }; done
+
+programs: $(PROGRAMS)
 
 tests: $(UNIT_TESTS)
 
