@@ -99,7 +99,6 @@ LIBRARIES :=
 ALL_SOURCES :=
 ALL_PKGS :=
 EXTRA :=
-INSTALL_HOOKS :=
 MODULES := $(wildcard */module.mk)
 include $(MODULES)
 
@@ -154,8 +153,15 @@ flow-doc: ## write the state table of docs/flow.md from the code
 	@test/flow-doc docs/flow.md
 
 install: all ## install into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
-	$(foreach h,$(INSTALL_HOOKS),$(MAKE) --no-print-directory $(h)$(sep))
+	$(Q)install -d $(addprefix $(DESTDIR),$(PREFIX)/sbin $(PREFIX)/bin $(PREFIX)/libexec/fixgate $(PREFIX)/lib/fixgate \
+		/etc/fixgate /etc/xen/scripts $(PREFIX)/share/man/man1 $(PREFIX)/share/man/man5 $(PREFIX)/share/man/man8 $(PREFIX)/lib/systemd/system)
+	$(Q)install -s -m 755 $(addprefix $(O)/bin/,fixgated netback-filter fixgate-server) $(DESTDIR)$(PREFIX)/sbin/
+	$(Q)install -s -m 755 $(addprefix $(O)/bin/,fixgatectl fixgate-fix fixgate-admin) $(DESTDIR)$(PREFIX)/bin/
+	$(Q)install -s -m 755 $(O)/bin/fixgate-net $(DESTDIR)$(PREFIX)/libexec/fixgate/
+	$(Q)install -m 755 netback-filter/vif-fixgate $(DESTDIR)/etc/xen/scripts/
+	$(Q)install -m 644 $(O)/fixvm/vmlinux $(O)/fixvm/initrd $(DESTDIR)$(PREFIX)/lib/fixgate/
+	$(Q)for s in 1 5 8; do install -m 644 docs/man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s/; done
+	$(Q)install -m 644 dom0-agent/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system/
 
 clean: ## remove the build folder
 	rm -rf $(O)
