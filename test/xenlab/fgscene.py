@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixgate in the lab: the fix server outside dom0, the agent in dom0, a signed fix, and what scenarios ask of them.
+
+    scene = Scene(lab, workdir)
+    scene.install(); scene.server_start(); scene.agent_start()
+    scene.publish(scene.bundle("fgdemo-1.1"))
+    scene.offer("fgdemo-1.1", ["web1"])
+    scene.wait_status("web1", "fgdemo-1.1", {"fixed"}, 300)
+"""
+
+import glob
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+
+import fglab
+from fglab import LabError, SERVER4, SERVER6, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+PORT = 8443
+END_STATES = {"done", "not-needed", "rejected", "failed", "rolled-back", "held"}
+
+RUN_OK = """#!/bin/sh
+# Upgrade the daemon. dpkg does not start services here: the guest is not running.
+set -eu
+dpkg -i "$FIXGATE_PAYLOAD"/fgdemo_1.1_*.deb
+"""
+CHECK_OK = """#!/bin/sh
+set -eu
+test "$(dpkg-query -W -f '${Version} ${db:Status-Status}' fgdemo)" = "1.1 installed"
+"""
+
+
+class Scene:
+    def __init__(self, lab, work, verbose=False):
+        self.lab = lab
+        self.work = os.path.abspath(work)
+        self.bin = os.environ.get("FG_BIN", os.path.join(TOP, "build/bin"))
+        self.server_dir = os.path.join(self.work, "server")
+        self.keys = os.path.join(self.work, "keys")
+        self.trust = os.path.join(self.keys, "trust")
+        self.server = None
+        self.verbose = verbose
+        self.events = []            # every change of state that the agent has told, with "t" on this machine's clock
+        self._news = threading.Condition()
+        self._follow = None
+        os.makedirs(self.work, exist_ok=True)
+
+    # --- programs outside dom0 ----------------------------------------------------------------------------------
+
+    def run(self, program, *args, check=True, ns=None, timeout=120):
+        argv = [os.path.join(self.bin, program), *map(str, args)]
+        if ns:
+            argv = ["ip", "netns", "exec", self.lab.ns(ns)] + argv
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+        if check and result.returncode:
+            raise fglab.CommandFailed("here", " ".join(argv), result)
+        return result
+
+    def keygen(self):
+        self.run("fixgate-fix", "keygen", "--out", self.keys)
+
+    def server_init(self):
+        self.keygen()
+        self.run("fixgate-server", "init", "--dir", self.server_dir, "--address", f"{SERVER4},{SERVER6}",
+                 "--port", PORT, "--trust", self.trust)
+        self.run("fixgate-server", "enrol", "dom0", "--dir", self.server_dir, "--out", os.path.join(self.work, "dom0"))
+
+    def server_start(self):
+        log = open(os.path.join(self.work, "server.log"), "ab")
+        self.server = self.lab.server_ns(
+            [os.path.join(self.bin, "fixgate-server"), "serve", "--dir", self.server_dir,
+             "--listen", f"{SERVER4}:{PORT}", "--listen", f"[{SERVER6}]:{PORT}"], stdout=log, stderr=log)
+        log.close()
+
+        def answers():
+            if self.server.poll() is not None:
+                with open(os.path.join(self.work, "server.log"), encoding="utf-8", errors="replace") as f:
+                    raise RuntimeError("fixgate-server ended: " + f.read()[-2000:])
+            return self.admin("fixes", "--json", check=False).returncode == 0
+        wait_for(answers, 30, "the fix server to answer")
+
+    def server_kill(self):
+        self.server.kill()
+        self.server.wait(10)
+
+    def admin(self, *args, check=True):
+        return self.run("fixgate-admin", "--dir", self.server_dir, *args, check=check, ns="server")
+
+    def clients(self):
+        return json.loads(self.admin("clients", "--json").stdout)["clients"]
+
+    def client(self, name):
+        return next((c for c in self.clients() if c["name"] == name), None)
+
+    def status(self, name, fix):
+        client = self.client(name)
+        return ((client or {}).get("fixes") or {}).get(fix) or {}
+
+    # --- fixes ----------------------------------------------------------------------------------------------------
+
+    def bundle(self, fix, version=1, run=RUN_OK, check=CHECK_OK, context="chroot", payload=None, timeout_s=120,
+               package="1.1", manifest=None):
+        """Build and sign a bundle; its path. The default upgrades the real package fgdemo with dpkg."""
+        folder = os.path.join(self.work, "fixes", fix)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(os.path.join(folder, "payload"))
+        for name, text in (("run", run), ("check", check)):
+            if text is not None:
+                path = os.path.join(folder, "payload", name)
+                with open(path, "w", encoding="utf-8") as f:
+                    f.write(text)
+                os.chmod(path, 0o755)
+        for deb in glob.glob(os.path.join(self.lab.image, "fgdemo_1.1_*.deb")):
+            shutil.copy(deb, os.path.join(folder, "payload"))
+        for name, data in (payload or {}).items():
+            with open(os.path.join(folder, "payload", name), "wb") as f:
+                f.write(data)
+        now = int(time.time())
+        text = {"format": 1, "id": fix, "version": version, "title": "fgdemo answers to strangers",
+                "severity": "critical", "cves": ["CVE-2026-99999"],
+                "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 3600)),
+                "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 30 * 86400)),
+                "applies": {"os": [{"id": "debian", "version": "12"}], "arch": ["amd64"],
+                            "packages": [{"type": "dpkg", "name": "fgdemo", "less_than": package}]},
+                "entry": "run", "context": context, "timeout_s": timeout_s, "tools": ["dpkg"]}
+        if check is not None:
+            text["post_check"] = "check"
+        text.update(manifest or {})
+        with open(os.path.join(folder, "manifest.json"), "w", encoding="utf-8") as f:
+            json.dump(text, f, indent=1)
+        path = os.path.join(folder, fix + ".fix")
+        self.run("fixgate-fix", "build", os.path.join(folder, "payload"), "--manifest",
+                 os.path.join(folder, "manifest.json"), "-o", path, "--key", os.path.join(self.keys, "publisher.key"),
+                 "--cert", os.path.join(self.keys, "publisher.pem"))
+        self.run("fixgate-fix", "verify", "--trust", self.trust, path)
+        return path
+
+    def publish(self, path):
+        self.admin("publish", path)
+
+    def offer(self, fix, guests, force=False):
+        argv = ["offer", "--fix", fix]
+        for guest in guests:
+            argv += ["--guest", guest]
+        self.admin(*argv, *(["--force"] if force else []))
+
+    # --- the agent in dom0 ----------------------------------------------------------------------------------------
+
+    def config(self, **policy):
+        lines = {"on_failure": "isolate", "release": "before-boot", "inspect": "yes", **policy}
+        return "\n".join([
+            "[server]", f"address = {SERVER4}", f"port = {PORT}", "ca = /etc/fixgate/server-ca.pem",
+            "cert = /etc/fixgate/host.pem", "key = /etc/fixgate/host.key",
+            "[trust]", "dir = /etc/fixgate/trust",
+            "[agent]", "user = fixgate", "net = /usr/libexec/fixgate/fixgate-net",
+            "[fixvm]", "kernel = /usr/lib/fixgate/vmlinux", "initrd = /usr/lib/fixgate/initrd", "memory_mb = 384",
+            "parallel = 2",
+            "[toolstack]", "xl = yes", "libvirt = xen:///system",
+            "[policy]"] + [f"{k} = {v}" for k, v in lines.items()] + [
+            "[deadlines]", "shutdown = 60", "health = 240", ""])
+
+    def install(self, **policy):
+        """`make install` into a stage, the stage into dom0, and what enrolment gave."""
+        stage = os.path.join(self.work, "stage")
+        shutil.rmtree(stage, ignore_errors=True)
+        subprocess.run(["make", "-s", "--no-print-directory", "install", f"DESTDIR={stage}", "PREFIX=/usr"], cwd=TOP,
+                       check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        for top in sorted(os.listdir(stage)):
+            for sub in sorted(os.listdir(os.path.join(stage, top))):
+                self._merge(os.path.join(stage, top, sub), f"/{top}/{sub}")
+        etc = os.path.join(self.work, "etc")
+        shutil.rmtree(etc, ignore_errors=True)
+        shutil.copytree(os.path.join(self.work, "dom0"), etc)
+        shutil.copytree(self.trust, os.path.join(etc, "trust"))
+        with open(os.path.join(etc, "agent.conf"), "w", encoding="utf-8") as f:
+            f.write(self.config(**policy))
+        self._merge(etc, "/etc/fixgate")
+        self.lab.dom0("chmod 700 /etc/fixgate; fixgated --check-config")
+
+    def reconfigure(self, **policy):
+        self.lab.put_text(self.config(**policy), "/etc/fixgate/agent.conf")
+
+    def _merge(self, local, remote):
+        """Copy the content of a folder into one that may exist."""
+        tar = subprocess.run(["tar", "-C", local, "--owner=0", "--group=0", "-cf", "-", "."], stdout=subprocess.PIPE,
+                             check=True).stdout
+        self.lab.dom0(f"mkdir -p {remote} && tar -xf - -C {remote}", input=tar, text=False, timeout=300)
+
+    def agent_start(self):
+        self.lab.dom0("cd / && setsid -f fixgated </dev/null >>/var/log/fixgated.log 2>&1", timeout=60)
+        wait_for(lambda: self.ctl("status", check=False).returncode == 0, 60, "fixgated to answer")
+        self._follow_start()
+
+    def agent_kill(self):
+        """kill -9, and the events' reader with it."""
+        self.lab.dom0("kill -9 $(pidof fixgated); while pidof fixgated >/dev/null; do sleep 0.05; done")
+
+    def agent_log(self):
+        return self.lab.dom0("cat /var/log/fixgated.log", check=False).stdout
+
+    def ctl(self, *args, check=True, timeout=60):
+        return self.lab.dom0("fixgatectl " + " ".join(args), check=check, timeout=timeout)
+
+    def ctl_json(self, *args, **kw):
+        return json.loads(self.ctl(*args, "--json", **kw).stdout)
+
+    def clock_offset(self):
+        """This machine's clock minus dom0's, in seconds (best of three round trips)."""
+        best = None
+        for _ in range(3):
+            before = time.time()
+            theirs = float(self.lab.dom0("date +%s.%N").stdout)
+            after = time.time()
+            if best is None or after - before < best[0]:
+                best = (after - before, (before + after) / 2 - theirs)
+        return best[1]
+
+    # --- events ---------------------------------------------------------------------------------------------------
+
+    def _follow_start(self):
+        proc = self.lab.dom0_popen("fixgatectl events --follow --json", stdout=subprocess.PIPE, text=True)
+        self._follow = proc
+
+        def read():
+            for line in proc.stdout:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    continue
+                event["t"] = time.time()
+                with self._news:
+                    if not any(e["job"] == event["job"] and e["state"] == event["state"] and
+                               e["at_ms"] == event["at_ms"] for e in self.events):
+                        self.events.append(event)
+                        if self.verbose:
+                            print("  event", json.dumps(event), flush=True)
+                    self._news.notify_all()
+        threading.Thread(target=read, daemon=True).start()
+
+    def events_of(self, guest, fix=None):
+        with self._news:
+            return [e for e in self.events if e["guest"] == guest and (fix is None or e.get("fix") == fix)]
+
+    def wait_event(self, guest, states, deadline, fix=None, after=0.0):
+        """The first event of the guest with one of these states, seen after a time of this machine's clock."""
+        end = time.monotonic() + deadline
+        with self._news:
+            while True:
+                for e in self.events:
+                    if (e["guest"] == guest and e["state"] in states and e["t"] >= after and
+                            (fix is None or e.get("fix") == fix)):
+                        return e
+                left = end - time.monotonic()
+                if left <= 0:
+                    seen = [(e["state"], e.get("reason")) for e in self.events if e["guest"] == guest]
+                    raise LabError(f"waited {deadline} s for {guest} to be {' or '.join(states)}; seen: {seen}")
+                self._news.wait(left)
+
+    def wait_status(self, guest, fix, statuses, deadline):
+        """Until the server's list says so; the entry."""
+        def there():
+            entry = self.status(guest, fix)
+            return entry if entry.get("status") in statuses else None
+        try:
+            return wait_for(there, deadline, f"the server to list {guest} as {' or '.join(statuses)}", every=1.0)
+        except LabError as error:
+            raise LabError(f"{error}; the list says {self.status(guest, fix)}") from error
+
+    # --- truths ---------------------------------------------------------------------------------------------------
+
+    def digest(self, guest):
+        """SHA-256 of the guest's disk as dom0 has it (the guest must be off, or the answer is of no use)."""
+        return self.lab.dom0(f"sync; sha256sum {fglab.GUESTS[guest].disk}", timeout=300).stdout.split()[0]
+
+    def isolated(self, guest):
+        """Does the kernel hold a filter for this guest, or is there a mark?"""
+        uuid = fglab.GUESTS[guest].uuid
+        listed = json.loads(self.lab.dom0("netback-filter list --json").stdout)
+        return any(g["uuid"] == uuid for g in listed["guests"]) or \
+            self.lab.dom0(f"test -e /var/lib/fixgate/isolated/{uuid}.json", check=False).returncode == 0
+
+    def leftovers(self):
+        """What a finished job must not leave in dom0."""
+        return self.lab.dom0("ls /dev/mapper | grep ^fixgate-; xl list | grep -o '^fixgate-[^ ]*'; "
+                             "ls /var/lib/fixgate/layers 2>/dev/null; losetup -l -n -O BACK-FILE | grep '/layers/'; true"
+                             ).stdout.split()
+
+    def failure(self):
+        """What a person needs to see after a failure."""
+        return "\n".join(["--- fixgated.log", self.agent_log()[-6000:], "--- xl list",
+                          self.lab.dom0("xl list", check=False).stdout])
