@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job on the emulated Xen: publish, offer, and from there nobody touches anything.
+
+run() does it and leaves the artefacts; checks() looks at the artefacts only. `test/xenlab/demo` shows it to a person,
+the scenario main_job runs it as a test.
+"""
+
+import glob
+import json
+import os
+import shutil
+import time
+
+import fglab
+import pcapread
+from fglab import GUESTS, wait_for
+from fgscene import Scene
+
+FIX = "fgdemo-1.1"
+OFFERED = ("web1", "web2", "db1")
+WANTED = {"web1": {"fixed"}, "web2": {"not-needed", "not-applicable"}, "db1": {"fixed"}}
+BYSTANDERS = ("web2", "idle1")
+
+
+def identities(guest):
+    return {guest.mac, guest.ip4, guest.ip6}
+
+
+def run(lab, out, say=lambda text: None, progress=lambda text: None):
+    """The whole job; artefacts in `out`. Returns the Scene, with the lab still up and the captures stopped."""
+    shutil.rmtree(out, ignore_errors=True)
+    os.makedirs(out)
+    scene = Scene(lab, os.path.join(out, "work"))
+    for which in ("forbidden", "server"):
+        lab.capture_start(which, os.path.join(out, which + ".pcap"))
+    lab.forbidden_start(out)
+    say("the guests talk to the forbidden host and to each other")
+    wait_for(lambda: all(pcapread.sent_by(os.path.join(out, "forbidden.pcap"), {g.mac}, 0, time.time())
+                         for g in GUESTS.values()), 60, "all four guests to be heard at the forbidden host")
+
+    say("fix server: keys, certificates, enrolment of the host")
+    scene.server_init()
+    scene.server_start()
+    say("agent: installed in dom0 and started")
+    scene.install()
+    scene.agent_start()
+    wait_for(lambda: len([c for c in scene.clients() if c["name"] in GUESTS]) == 4, 90, "the server to know all guests")
+    say("fix: built, signed, verified, published")
+    path = scene.bundle(FIX)
+    shutil.copy(path, out)
+    shutil.copytree(scene.trust, os.path.join(out, "trust"))
+    scene.publish(path)
+    banners = {name: lab.banner(name) for name in GUESTS}
+    say("before: " + ", ".join(f"{n} answers '{b}'" for n, b in sorted(banners.items())))
+    began = time.time()
+    scene.offer(FIX, OFFERED)
+    say(f"offered to {', '.join(OFFERED)}; from here nobody touches anything")
+    _follow(scene, began, say, progress)
+    result = {name: lab.banner(name) for name in GUESTS}
+    wait_for(lambda: all("fixed" in lab.banner(n) for n in ("web1", "db1")), 120, "web1 and db1 to answer 'fixed'")
+    result = {name: lab.banner(name) for name in GUESTS}
+    say("after: " + ", ".join(f"{n} answers '{b}'" for n, b in sorted(result.items())))
+    ended = time.time()
+    baseline = {name: _plain_reboot(lab, out, name, say) for name in ("web1", "db1")}
+
+    clients = scene.clients()
+    with open(os.path.join(out, "clients.json"), "w", encoding="utf-8") as f:
+        json.dump({"clients": clients}, f, indent=1)
+    for which in ("forbidden", "server"):
+        lab.capture_stop(which)
+    lab.forbidden_stop()
+    _write_timeline(scene, out)
+    _write_summary(scene, out, began, ended, banners, result, baseline)
+    return scene
+
+
+def _follow(scene, began, say, progress):
+    """Tell each change of state as it comes, until the server lists what is wanted."""
+    shown, last_poll, done = 0, 0.0, False
+    deadline = began + 900
+    while not done:
+        with scene._news:
+            scene._news.wait(1.0)
+            fresh, shown = scene.events[shown:], len(scene.events)
+        for e in fresh:
+            reason = f"  ({e['reason']})" if e.get("reason") else ""
+            say(f"{e['guest']:6} {e['state']}{reason}", e["t"] - began)
+            if e["state"] in ("failed", "rejected", "rolled-back", "held") and e["guest"] in OFFERED:
+                raise fglab.LabError(f"{e['guest']} is {e['state']}: {e.get('reason')}\n{scene.failure()}")
+        if not fresh:
+            latest = {}
+            for e in scene.events:
+                latest[e["guest"]] = e["state"]
+            progress(f"{time.time() - began:6.1f} s  " + ", ".join(f"{g} {s}" for g, s in sorted(latest.items())))
+        if time.time() - last_poll > 2:
+            last_poll = time.time()
+            done = all(scene.status(n, FIX).get("status") in s for n, s in WANTED.items())
+        if time.time() > deadline:
+            raise fglab.LabError(f"no end within 900 s\n{scene.failure()}")
+    say("the server lists web1 and db1 as fixed, web2 as not needed", time.time() - began)
+
+
+def silence(out, guest, begin, end):
+    """Longest time between two frames of the guest at the forbidden host, in seconds."""
+    times = [begin] + [f.time for f in pcapread.sent_by(os.path.join(out, "forbidden.pcap"), {guest.mac}, begin, end)] + [end]
+    return max(b - a for a, b in zip(times, times[1:]))
+
+
+def _plain_reboot(lab, out, name, say):
+    """Reboot the guest the ordinary way and measure how long the forbidden host hears nothing of it."""
+    guest = GUESTS[name]
+    capture = os.path.join(out, "forbidden.pcap")
+    old = lab.domid(name)
+    begin = time.time()
+    if guest.owner == "xl":
+        lab.dom0(f"xl reboot {name}")
+    else:
+        lab.dom0(f"virsh -c xen:///system reboot {name}")
+    wait_for(lambda: lab.domid(name) not in (None, old), 180, f"{name} to be a new domain")
+    fresh = time.time()
+    wait_for(lambda: pcapread.sent_by(capture, {guest.mac}, fresh, time.time()), 180, f"{name} to be heard again")
+    wait_for(lambda: lab.banner(name), 120, f"{name}'s daemon to answer")
+    seconds = silence(out, guest, begin, time.time())
+    say(f"{name}: a plain reboot takes {seconds:.1f} s of network")
+    return seconds
+
+
+def _write_timeline(scene, out):
+    with open(os.path.join(out, "timeline.jsonl"), "w", encoding="utf-8") as f:
+        for e in scene.events:
+            f.write(json.dumps({"t": round(e["t"], 3), "guest": e["guest"], "uuid": e["uuid"], "job": e["job"],
+                                "state": e["state"]}) + "\n")
+
+
+def _write_summary(scene, out, began, ended, before, after, baseline):
+    jobs = {}
+    for name in OFFERED:
+        events = scene.events_of(name, FIX)
+        states = {}
+        for e, following in zip(events, events[1:] + [None]):
+            states[e["state"]] = round((following["t"] if following else e["t"]) - e["t"], 3)
+        jobs[name] = {"job": events[0]["job"], "uuid": events[0]["uuid"], "outcome": events[-1]["state"],
+                      "seconds_in_state": states, "total_seconds": round(events[-1]["t"] - events[0]["t"], 3)}
+        if name in baseline:
+            down = silence(out, GUESTS[name], began, ended)
+            jobs[name].update(downtime_seconds=round(down, 3), plain_reboot_downtime_seconds=round(baseline[name], 3),
+                              downtime_over_plain_reboot=round(down / baseline[name], 2))
+    with open(os.path.join(out, "summary.json"), "w", encoding="utf-8") as f:
+        json.dump({"fix": FIX, "seconds": round(ended - began, 3), "before": before, "after": after, "jobs": jobs},
+                  f, indent=1)
+
+
+def timeline(out):
+    with open(os.path.join(out, "timeline.jsonl"), encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def when(events, name, state):
+    return next((e["t"] for e in events if e["guest"] == name and e["state"] == state), None)
+
+
+def checks(out):
+    """(ok, text) for each promise that the artefacts can show."""
+    events = timeline(out)
+    forbidden = os.path.join(out, "forbidden.pcap")
+    for name in ("web1", "db1"):
+        begin, end = when(events, name, "isolated"), when(events, name, "released")
+        yield begin is not None and end is not None, f"{name} was isolated and released"
+        if begin is None or end is None:
+            continue
+        leaked = pcapread.sent_by(forbidden, identities(GUESTS[name]), begin, end)
+        yield not leaked, (f"{name}: the forbidden host saw no frame of it in {end - begin:.1f} s of isolation"
+                           + (f", but {len(leaked)}, the first: {leaked[0]}" if leaked else ""))
+        heard = pcapread.sent_by(forbidden, {GUESTS[name].mac}, begin - 5, begin)
+        yield bool(heard), f"{name}: it was heard until it was isolated ({len(heard)} frames in the 5 s before)"
+        back = pcapread.sent_by(forbidden, {GUESTS[name].mac}, end, end + 3600)
+        yield bool(back), f"{name}: it is heard again after the release"
+    yield when(events, "web2", "isolated") is None, "web2 was never isolated"
+    yield not any(e["guest"] == "idle1" for e in events), "idle1 has no job"
+    with open(os.path.join(out, "clients.json"), encoding="utf-8") as f:
+        clients = {c["name"]: c for c in json.load(f)["clients"]}
+    for name, wanted in WANTED.items():
+        status = clients.get(name, {}).get("fixes", {}).get(FIX, {}).get("status")
+        yield status in wanted, f"the server lists {name} as {status}"
+    for name, guest in GUESTS.items():
+        client = clients.get(name, {})
+        yield client.get("uuid") == guest.uuid and client.get("mac") == guest.mac, f"the list names {name} with UUID and MAC"
+    with open(os.path.join(out, "summary.json"), encoding="utf-8") as f:
+        summary = json.load(f)
+    yield summary["after"] == {"web1": "fixed 1.1", "web2": "fixed 1.1", "db1": "fixed 1.1", "idle1": "vulnerable 1.0"}, \
+        f"the daemons answer: {summary['after']}"
+    with open(os.path.join(out, "forbidden-summary.json"), encoding="utf-8") as f:
+        heard = json.load(f)
+    yield from _lossless(heard)
+    yield len(glob.glob(os.path.join(out, "*.fix"))) == 1, "the bundle is there"
+
+
+def _lossless(heard):
+    import seqcheck
+    for name in BYSTANDERS:
+        problems = seqcheck.lossless(heard, name)
+        yield not problems, f"{name}: its talkers lost nothing" + (f": {problems}" if problems else "")
