@@ -8,11 +8,13 @@
     scene.wait_status("web1", "fgdemo-1.1", {"fixed"}, 300)
 """
 
+import contextlib
 import glob
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -49,6 +51,24 @@ class Scene:
         self._news = threading.Condition()
         self._follow = None
         os.makedirs(self.work, exist_ok=True)
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, lab, **policy):
+        """Server and agent up, all four guests known to the server; on an error the logs are shown."""
+        with tempfile.TemporaryDirectory(prefix="fixgate-scene-") as work:
+            scene = cls(lab, work)
+            scene.server_init()
+            scene.server_start()
+            scene.install(**policy)
+            scene.agent_start()
+            wait_for(lambda: len([c for c in scene.clients() if c["name"] in fglab.GUESTS]) == 4, 90,
+                     "the server to know all guests")
+            try:
+                yield scene
+            except BaseException:
+                print("\n".join("# " + line for line in scene.failure().splitlines()), flush=True)
+                raise
 
     # --- programs outside dom0 ----------------------------------------------------------------------------------
 
@@ -93,6 +113,9 @@ class Scene:
 
     def clients(self):
         return json.loads(self.admin("clients", "--json").stdout)["clients"]
+
+    def fixes(self):
+        return json.loads(self.admin("fixes", "--json").stdout)["fixes"]
 
     def client(self, name):
         return next((c for c in self.clients() if c["name"] == name), None)
@@ -260,6 +283,21 @@ class Scene:
                     seen = [(e["state"], e.get("reason")) for e in self.events if e["guest"] == guest]
                     raise LabError(f"waited {deadline} s for {guest} to be {' or '.join(states)}; seen: {seen}")
                 self._news.wait(left)
+
+    def wait_end(self, guest, deadline, fix=None, after=0.0):
+        return self.wait_event(guest, END_STATES, deadline, fix=fix, after=after)
+
+    def now(self):
+        return time.time()
+
+    def step_time(self, job, step):
+        """When the journal noted a step of the job, on this machine's clock."""
+        steps = self.ctl_json("job", job)["steps"]
+        at = next(s["at_ms"] for s in steps if s["what"] == step)
+        return at / 1000 + self.clock_offset()
+
+    def guest_state(self, name):
+        return self.lab.guest_state(name)
 
     def wait_status(self, guest, fix, statuses, deadline):
         """Until the server's list says so; the entry."""

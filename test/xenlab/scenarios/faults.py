@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bundles that were tampered with, a fix that fails, a fix that hangs, a fix that was had already."""
+
+import os
+
+from fglab import GUESTS, wait_for
+from fgscene import CHECK_OK, RUN_OK, Scene
+
+EXIT_1 = "#!/bin/sh\necho 'changing the disk before failing'\ndd if=/dev/zero of=/root/junk bs=1M count=4\nexit 1\n"
+HANGS = "#!/bin/sh\necho begun\ntouch /root/junk\nexec sleep 3600\n"
+
+
+def tamper(scene, digest, offset):
+    """Flip one bit of the blob in the server's store, as a thief of the server could. Returns what puts it back."""
+    path = next(os.path.join(d, f) for d, _, files in os.walk(scene.server_dir) for f in files if digest in f)
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        old = f.read(1)
+        f.seek(offset)
+        f.write(bytes([old[0] ^ 0x10]))
+    return path, offset, old
+
+
+def mend(path, offset, old):
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        f.write(old)
+
+
+def lengths(path):
+    """(head, file) lengths of a bundle, from its header (include/fixgate/bundle.h)."""
+    with open(path, "rb") as f:
+        header = f.read(80)
+    cms, hashes, payload = (int.from_bytes(header[o:o + 8], "big") for o in (16, 24, 32))
+    return 80, cms, hashes, payload
+
+
+def flipped_bytes(scene, tap):
+    """A flipped byte in header, signature or hash list: rejected, guest untouched. In the payload: undone."""
+    fix = "flip-1"
+    path = scene.bundle(fix)
+    scene.publish(path)
+    header, cms, hashes, payload = lengths(path)
+    digest = next(f["digest"] for f in scene.fixes() if f["fix"] == fix)
+    domid = scene.lab.domid("web1")
+    places = {"header": 20, "signature": header + cms - 20, "certificate": header + cms // 2,
+              "hash list": header + cms + hashes // 2}
+    for place, offset in places.items():
+        undo = tamper(scene, digest, offset)
+        after = scene.now()
+        scene.offer(fix, ["web1"], force=True)
+        end = scene.wait_end("web1", 120, fix=fix, after=after)
+        mend(*undo)
+        tap.ok(end["state"] == "rejected", f"flipped byte in the {place}: {end['state']} ({end.get('reason')})")
+    tap.ok(scene.lab.domid("web1") == domid and not scene.isolated("web1"), "the guest was not touched")
+    tap.ok(not any(e["state"] == "isolated" for e in scene.events_of("web1", fix)), "it was never isolated")
+
+    undo = tamper(scene, digest, header + cms + hashes + payload // 2)
+    after = scene.now()
+    scene.offer(fix, ["web1"], force=True)
+    end = scene.wait_end("web1", 300, fix=fix, after=after)
+    mend(*undo)
+    tap.ok(end["state"] in ("failed", "rolled-back"), f"flipped byte in the payload: {end['state']} ({end.get('reason')})")
+    back_as_before(scene, tap, "web1")
+    tap.ok(scene.lab.guest("web1", "dpkg-query -W -f '${Version}' fgdemo").stdout.strip() == "1.0", "nothing was installed")
+
+
+def back_as_before(scene, tap, name):
+    guest = GUESTS[name]
+    wait_for(lambda: scene.lab.banner(name), 120, f"{name} to answer")
+    info = scene.lab.dom0(f"xl network-list {name} | tail -n +2; cat /proc/$(pgrep -f 'xl create.*{name}' | head -1)/comm").stdout
+    tap.ok(guest.mac in info.lower() and "xl" in info.split()[-1], f"{name} runs again with its MAC and its xl daemon")
+    tap.ok(guest.uuid in scene.lab.dom0(f"xl vm-list | grep {name}").stdout, f"{name} has its UUID")
+    tap.ok(scene.leftovers() == [], f"nothing is left behind {scene.leftovers()}")
+
+
+def entry_fails(scene, tap):
+    """Exit status 1 after writing to the disk: failed, the disk is what it was, the guest runs, isolated by policy."""
+    fix = "exit-1"
+    scene.publish(scene.bundle(fix, run=EXIT_1))
+    scene.lab.dom0("rm -f /root/disk-*")
+    # The disk is compared at two moments when the guest is off: when it was stopped and just before it is started again.
+    after = scene.now()
+    scene.offer(fix, ["web1"], force=True)
+    scene.wait_event("web1", {"stopped"}, 240, fix=fix, after=after)
+    before = scene.digest("web1")
+    scene.wait_event("web1", {"fixing"}, 240, fix=fix, after=after)
+    during = scene.digest("web1")
+    end = scene.wait_end("web1", 300, fix=fix, after=after)
+    tap.ok(end["state"] == "failed" and "1" in (end.get("reason") or ""), f"entry exits 1: {end['state']} ({end.get('reason')})")
+    tap.ok(before == during, "the fix VM did not write to the disk itself")
+    tap.ok(scene.isolated("web1"), "web1 is isolated (on_failure = isolate)")
+    back = scene.guest_state("web1")
+    tap.ok(back is not None, "web1 runs again")
+    scene.ctl("release", "web1")
+    tap.ok(not scene.isolated("web1"), "an operator releases it")
+    back_as_before(scene, tap, "web1")
+    tap.ok(scene.lab.guest("web1", "test -e /root/junk", check=False).returncode != 0, "what the fix wrote is not there")
+    tap.ok(scene.status("web1", fix).get("status") == "failed", "the server lists it as failed")
+
+
+def byte_identical(scene, tap):
+    """A guest that was off: nobody else writes its disk, so the digests before and after the whole job must be equal."""
+    fix = "exit-1-off"
+    scene.publish(scene.bundle(fix, run=EXIT_1))
+    scene.lab.dom0("xl shutdown -w idle1", timeout=120)
+    before = scene.digest("idle1")
+    after = scene.now()
+    scene.offer(fix, ["idle1"], force=True)
+    end = scene.wait_end("idle1", 300, fix=fix, after=after)
+    tap.ok(end["state"] == "failed", f"idle1, off: {end['state']} ({end.get('reason')})")
+    tap.ok(scene.digest("idle1") == before, "its disk is byte-identical after the failed fix")
+    tap.ok(scene.guest_state("idle1") is None, "it is still off")
+
+    hang = "hang-1"
+    scene.publish(scene.bundle(hang, run=HANGS, timeout_s=5))
+    after = scene.now()
+    scene.offer(hang, ["idle1"], force=True)
+    end = scene.wait_end("idle1", 300, fix=hang, after=after)
+    tap.ok(end["state"] in ("failed", "rolled-back"), f"a fix that hangs: {end['state']} ({end.get('reason')})")
+    tap.ok(scene.digest("idle1") == before, "its disk is byte-identical after the hung fix")
+
+    good = "good-off"
+    scene.publish(scene.bundle(good, run=RUN_OK, check=CHECK_OK))
+    after = scene.now()
+    scene.offer(good, ["idle1"], force=True)
+    end = scene.wait_end("idle1", 300, fix=good, after=after)
+    tap.ok(end["state"] == "done", f"a guest that is off is fixed: {end['state']} ({end.get('reason')})")
+    tap.ok(scene.guest_state("idle1") is None, "and is not booted")
+    tap.ok(scene.digest("idle1") != before, "its disk has changed")
+    tap.ok(scene.leftovers() == [], f"nothing is left behind {scene.leftovers()}")
+
+
+def main(lab, tap):
+    with Scene.started(lab) as scene:
+        flipped_bytes(scene, tap)
+        entry_fails(scene, tap)
+        byte_identical(scene, tap)
