@@ -9,10 +9,14 @@ import glob
 import json
 import os
 import shutil
+import sys
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "talker"))
 
 import fglab
 import pcapread
+import seqcheck
 from fglab import GUESTS, wait_for
 from fgscene import Scene
 
@@ -196,7 +200,6 @@ def checks(out):
 
 
 def _lossless(heard):
-    import seqcheck
     for name in BYSTANDERS:
         problems = seqcheck.lossless(heard, name)
         yield not problems, f"{name}: its talkers lost nothing" + (f": {problems}" if problems else "")

@@ -10,7 +10,8 @@ from fgscene import Scene
 FIX = "fgdemo-1.1"
 
 
-def main(lab, tap):
+def main(lab):
+    tap = lab
     with Scene.started(lab) as scene:
         capture = lab.capture_start("forbidden")
         lab.forbidden_start()

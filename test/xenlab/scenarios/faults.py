@@ -124,7 +124,8 @@ def byte_identical(scene, tap):
     tap.ok(scene.leftovers() == [], f"nothing is left behind {scene.leftovers()}")
 
 
-def main(lab, tap):
+def main(lab):
+    tap = lab
     with Scene.started(lab) as scene:
         flipped_bytes(scene, tap)
         entry_fails(scene, tap)

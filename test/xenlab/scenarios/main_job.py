@@ -9,7 +9,8 @@ import pcapread
 from fglab import GUESTS, wait_for
 
 
-def main(lab, tap):
+def main(lab):
+    tap = lab
     out = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))),
                        "build", "main-job")
     config = lab.dom0("cat /etc/xen/web1.cfg").stdout
