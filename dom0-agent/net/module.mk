@@ -1,3 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 $(eval $(call library,fgconfig,dom0-agent/config.c,inih))
+$(eval $(call library,fgcheck,dom0-agent/net/check.c,jansson))
 $(eval $(call unit_test,unit/dom0-agent/test_config,test/unit/dom0-agent/test_config.c,fgconfig fixgate))
+$(eval $(call unit_test,unit/dom0-agent/net/test_check,test/unit/dom0-agent/net/test_check.c,fgcheck fixgate))
+$(eval $(call unit_test,unit/dom0-agent/net/test_backoff,test/unit/dom0-agent/net/test_backoff.c dom0-agent/net/backoff.c,fixgate))
