@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "fix.h"
+
+#include <lib/bundle/head.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LISTING_MAX (64u << 20)
+
+/*
+ * A signed payload may still come from a careless machine: no device nodes, FIFOs, sockets, setuid files.  Lines of
+ * `unsquashfs -lln` start with ten characters as those of ls(1).
+ */
+static int check_listing(const char *image, struct fg_error *err)
+{
+	const char *const argv[] = { "unsquashfs", "-lln", image, NULL };
+	fg_autofree char *text = NULL;
+	int rc = fix_run_output(argv, LISTING_MAX, &text, err);
+
+	if (rc < 0)
+		return rc;
+	for (const char *line = text; *line;) {
+		size_t len = strcspn(line, "\n");
+		if (len > 10 && strchr("bcps", line[0]))
+			return fg_error_set(err, FG_EREFUSED, "payload holds a device node, FIFO or socket");
+		if (len > 10 && strchr("-d", line[0]) &&
+		    (line[3] == 's' || line[3] == 'S' || line[6] == 's' || line[6] == 'S'))
+			return fg_error_set(err, FG_EREFUSED, "payload holds a setuid or setgid file");
+		line += len + (line[len] == '\n');
+	}
+	return 0;
+}
+
+static int unpack(const char *image, const char *to, struct fg_error *err)
+{
+	fg_autofree char *dest = to[0] == '-' ? fg_asprintf("./%s", to) : fg_strdup(to);
+	const char *const argv[] = { "unsquashfs", "-no-xattrs", "-no-progress", "-quiet", "-dest", dest, image, NULL };
+
+	return fix_run(argv, err);
+}
+
+/* What is unpacked is what was verified: the blocks are copied as they are checked. */
+static int copy_verified(const struct fix_options *o, const struct fg_trust *trust, int fd, int out_fd,
+			 struct fg_error *err)
+{
+	fg_autofree uint8_t *buf = NULL;
+	struct fg_bundle_head head;
+	int rc = fg_bundle_head_read(fd, &buf, &head, err);
+
+	if (rc < 0)
+		return rc;
+	rc = fg_bundle_head_verify(&head, trust, o->now_s, err);
+	if (rc == 0)
+		rc = fg_bundle_payload_verify(fd, &head, head.manifest->payload_digest, out_fd, err);
+	fg_bundle_head_release(&head);
+	return rc;
+}
+
+int fix_extract(const struct fix_options *o, struct fg_error *err)
+{
+	fg_autoclose int fd = open(o->arg, O_RDONLY | O_CLOEXEC), temp = -1;
+	struct fg_trust *trust = NULL;
+	char image[32];
+	int rc;
+
+	if (fd < 0)
+		return fg_error_errno(err, errno == ENOENT ? FG_ENOTFOUND : FG_EIO, errno, "%s", o->arg);
+	if (faccessat(AT_FDCWD, o->out, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return fg_error_set(err, FG_EEXISTS, "%s is there already", o->out);
+	if ((rc = fix_temp(&temp, image, err)) < 0 || (rc = fg_trust_load(o->trust, &trust, err)) < 0)
+		return rc;
+	if (o->threshold)
+		fg_trust_set_threshold(trust, o->threshold);
+	rc = copy_verified(o, trust, fd, temp, err);
+	fg_trust_free(trust);
+	if (rc < 0) {
+		fg_error_wrap(err, "%s", o->arg);
+		return rc;
+	}
+	if ((rc = check_listing(image, err)) < 0 || (rc = unpack(image, o->out, err)) < 0)
+		return rc;
+	if (!o->json)
+		printf("%s: payload in %s\n", o->arg, o->out);
+	else
+		puts("{\"extracted\":true}");
+	return 0;
+}
