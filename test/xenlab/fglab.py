@@ -53,7 +53,7 @@ class Guest:
 
 
 GUESTS = {g.name: g for g in (Guest("web1", 11, "xl", "pv"), Guest("web2", 12, "xl", "pvh"),
-                              Guest("db1", 13, "libvirt", "pvh"), Guest("idle1", 14, "xl", "pv"))}
+                              Guest("db1", 13, "libvirt", "pv"), Guest("idle1", 14, "xl", "pv"))}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1

@@ -222,7 +222,7 @@ class Build:
             lab.set_clock()
             lab.dom0("systemctl is-system-running --wait", check=False, timeout=240)
             self.say("dom0 is up; starting the guests")
-            lab.wait_for(lambda: lab.dom0("xl info >/dev/null && virsh -c xen:///system version").stdout, 60,
+            lab.wait_for(lambda: lab.dom0("xl info >/dev/null && virsh -c xen:///system version").stdout, 20,
                          "the toolstacks in dom0")
             for guest in fglab.GUESTS.values():
                 if guest.owner == "xl":
