@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+$(eval $(call library,fgjobcpio,fixvm/jobcpio.c,jansson))
+$(eval $(call library,fgfixvm,fixvm/init/job.c fixvm/init/console.c fixvm/init/platform.c fixvm/steps/network.c \
+	fixvm/steps/sink.c fixvm/steps/download.c fixvm/steps/blocks.c fixvm/steps/fstab.c fixvm/steps/mount.c \
+	fixvm/steps/payload.c fixvm/steps/output.c fixvm/steps/sandbox_fs.c fixvm/steps/sandbox.c fixvm/steps/run.c \
+	fixvm/steps/receipt.c fixvm/steps/work.c,jansson libmnl blkid libcrypto))
+$(eval $(call program,fixvm-init,fixvm/init/main.c,fgfixvm fgbundle fixgate,jansson libmnl blkid libcrypto))
+$(eval $(call program,fixvm-fetch,fixvm/steps/fetch.c,fixgate,jansson libcurl))
+
+# The fix VM's kernel and initramfs, from packages that need not be installed (see fixvm/image/fetch).
+fixvm_out := $(O)/fixvm
+EXTRA += $(fixvm_out)/vmlinuz $(fixvm_out)/vmlinux $(fixvm_out)/initrd
+
+$(fixvm_out)/kernel/.package: fixvm/image/fetch
+	$(call say,FETCH,linux-image-amd64)
+	$(Q)fixvm/image/fetch linux-image-amd64 $(@D)
+
+$(fixvm_out)/busybox/.package: fixvm/image/fetch
+	$(call say,FETCH,busybox-static)
+	$(Q)fixvm/image/fetch busybox-static $(@D)
+
+$(fixvm_out)/vmlinux: fixvm/image/kernel $(fixvm_out)/kernel/.package
+	$(call say,KERNEL,$@)
+	$(Q)fixvm/image/kernel $(fixvm_out)/kernel $(@D)
+
+$(fixvm_out)/vmlinuz: $(fixvm_out)/vmlinux
+
+$(fixvm_out)/initrd: fixvm/image/initrd fixvm/image/modules $(fixvm_out)/kernel/.package \
+		$(fixvm_out)/busybox/.package $(O)/bin/fixvm-init $(O)/bin/fixvm-fetch
+	$(call say,INITRD,$@)
+	$(Q)fixvm/image/initrd $@ $(fixvm_out)/kernel $(fixvm_out)/busybox fixvm/image/modules $(O)/bin/fixvm-init \
+		$(O)/bin/fixvm-fetch
