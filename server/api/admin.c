@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What administrators ask: fixes, offers, the audit log. */
+#include "api.h"
+#include "check.h"
+
+#include <string.h>
+
+#define OFFER_GUESTS_MAX 10000
+#define PAGE_MAX 1000
+
+/* ---- GET /v1/fixes ---- */
+
+static void add_fix(const struct fg_store_fix *f, void *arg)
+{
+	char published[21], expires[21];
+
+	fg_time_format(f->published_s, published);
+	fg_time_format(f->expires_s, expires);
+	json_array_append_new(arg, json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "fix", f->id,
+					     "version", (json_int_t)f->version, "title", f->title, "severity",
+					     f->severity, "digest", f->digest, "bytes", (json_int_t)f->bytes,
+					     "published", published, "expires", expires, "added_ms",
+					     (json_int_t)f->added_ms, "offered", (json_int_t)f->offered));
+}
+
+int fg_api_fixes(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
+{
+	struct fg_api *api = ctx;
+	fg_autojson json_t *list = json_array();
+	int rc = fg_store_fixes(api->store, add_fix, list, err);
+
+	(void)req;
+	if (rc < 0)
+		return rc;
+	*answer = json_pack("{s:O}", "fixes", list);
+	return 200;
+}
+
+/* ---- POST /v1/offers ---- */
+
+struct offering {
+	json_int_t offered;
+	json_t *skipped;
+	json_t *hosts; /* object: its keys are those to wake */
+};
+
+static void on_skipped(const char *guest, const char *reason, enum fg_error_code code, void *arg)
+{
+	struct offering *o = arg;
+
+	json_array_append_new(o->skipped, json_pack("{s:s, s:s, s:s}", "guest", guest, "code", fg_error_name(code),
+						    "reason", reason));
+}
+
+static void on_offered(const char *guest, const char *host, void *arg)
+{
+	struct offering *o = arg;
+
+	(void)guest;
+	o->offered++;
+	json_object_set_new(o->hosts, host, json_true());
+}
+
+/* guests: malloc'd array of borrowed strings, NULL for "all". */
+static int offer_read(const json_t *body, struct fg_store_offer_request *r, const char ***guests, struct fg_error *err)
+{
+	bool all = json_is_true(json_object_get(body, "all"));
+	json_t *list = NULL, *item;
+	size_t i;
+	int rc = fg_json_string(body, "fix", &r->fix, err);
+
+	if (rc == 0)
+		rc = fg_check_fix_id(r->fix, err);
+	if (rc == 0)
+		rc = fg_json_int_opt(body, "version", 0, INT64_MAX, 0, &r->version, err);
+	if (rc == 0 && all == !!json_object_get(body, "guests"))
+		rc = fg_error_set(err, FG_EFORMAT, "either \"guests\" or \"all\":true");
+	if (rc == 0 && !all)
+		rc = fg_json_array(body, "guests", OFFER_GUESTS_MAX, &list, err);
+	if (rc < 0)
+		return rc;
+	json_array_foreach (list, i, item) {
+		const char *name = json_string_value(item);
+		rc = name ? fg_check_text("guest", name, FG_NAME_MAX, err)
+			  : fg_error_set(err, FG_EFORMAT, "\"guests\" is a list of UUIDs or names");
+		if (rc < 0)
+			return rc;
+	}
+	r->force = json_is_true(json_object_get(body, "force"));
+	r->n_guests = json_array_size(list);
+	*guests = all ? NULL : fg_calloc(r->n_guests + 1, sizeof(**guests));
+	json_array_foreach (list, i, item)
+		(*guests)[i] = json_string_value(item);
+	r->guests = *guests;
+	return 0;
+}
+
+int fg_api_offer(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
+{
+	struct fg_api *api = ctx;
+	fg_autojson json_t *body = NULL;
+	fg_autojson json_t *skipped = json_array();
+	fg_autojson json_t *hosts = json_object();
+	struct offering o = { 0, skipped, hosts };
+	struct fg_store_offer_request r = {
+		.who = req->peer.name, .now_ms = fg_now_ms(), .skipped = on_skipped, .offered = on_offered, .arg = &o
+	};
+	const char **guests = NULL;
+	const char *host;
+	json_t *unused;
+	int rc = fg_api_body(req, &body, err);
+
+	if (rc == 0)
+		rc = offer_read(body, &r, &guests, err);
+	if (rc == 0)
+		rc = fg_store_offer(api->store, &r, err);
+	free(guests);
+	if (rc < 0)
+		return rc;
+	json_object_foreach (hosts, host, unused)
+		fg_poll_wake(api->poll, host);
+	*answer = json_pack("{s:I, s:O}", "offered", o.offered, "skipped", skipped);
+	return 200;
+}
+
+/* ---- GET /v1/offers as administrator ---- */
+
+struct page {
+	json_t *list;
+	int64_t last;
+};
+
+static void add_offer(const struct fg_store_offer *o, void *arg)
+{
+	struct page *page = arg;
+
+	page->last = o->seq;
+	json_array_append_new(page->list,
+			      json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:b}", "seq", (json_int_t)o->seq,
+					"guest", o->guest, "name", o->name, "host", o->host, "fix", o->fix, "version",
+					(json_int_t)o->version, "digest", o->digest, "by", o->who, "at_ms",
+					(json_int_t)o->at_ms, "force", (int)o->force));
+}
+
+int fg_api_offers_all(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
+{
+	struct fg_api *api = ctx;
+	fg_autojson json_t *list = json_array();
+	struct page page = { list, 0 };
+	int64_t after = 0;
+	int rc = fg_request_query_int(req, "after", 0, INT64_MAX, 0, &after, err);
+
+	if (rc == 0)
+		rc = fg_store_offers(api->store, after, PAGE_MAX, add_offer, &page, err);
+	if (rc < 0)
+		return rc;
+	*answer = json_pack("{s:O}", "offers", list);
+	if (json_array_size(list) == PAGE_MAX)
+		json_object_set_new(*answer, "next", json_integer(page.last));
+	return 200;
+}
+
+/* ---- GET /v1/audit ---- */
+
+static void add_entry(const struct fg_store_audit *e, void *arg)
+{
+	struct page *page = arg;
+
+	page->last = e->n;
+	json_array_append_new(page->list, json_pack("{s:I, s:I, s:s, s:s, s:s, s:s}", "n", (json_int_t)e->n, "at_ms",
+						    (json_int_t)e->at_ms, "who", e->who, "what", e->what, "detail",
+						    e->detail, "hash", e->hash));
+}
+
+int fg_api_audit(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
+{
+	struct fg_api *api = ctx;
+	fg_autojson json_t *list = json_array();
+	struct page page = { list, 0 };
+	int64_t after = 0;
+	int rc = fg_request_query_int(req, "after", 0, INT64_MAX, 0, &after, err);
+
+	if (rc == 0)
+		rc = fg_store_audit_after(api->store, after, PAGE_MAX / 2, add_entry, &page, err);
+	if (rc < 0)
+		return rc;
+	*answer = json_pack("{s:O}", "entries", list);
+	if (json_array_size(list) == PAGE_MAX / 2)
+		json_object_set_new(*answer, "next", json_integer(page.last));
+	return 200;
+}

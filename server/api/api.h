@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The /v1 API (fixgate/protocol.h): the table of routes and what its handlers share. */
+#ifndef FG_SERVER_API_H
+#define FG_SERVER_API_H
+
+#include <server/config.h>
+#include <server/http/http.h>
+#include <server/rollout/poll.h>
+#include <server/store/store.h>
+
+struct fg_publisher;
+
+struct fg_api {
+	const char *dir;
+	const struct fg_server_config *config;
+	struct fg_store *store;
+	struct fg_poll *poll;
+	struct fg_publisher *publisher;
+};
+
+/* Ends with a route without path. ctx of the handlers is the struct fg_api. */
+extern const struct fg_route fg_api_routes[];
+
+/* agent.c */
+int fg_api_guests(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_reports(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_tokens(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+/* blobs.c */
+int fg_api_blob(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+/* admin.c */
+int fg_api_fixes(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_offer(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_offers_all(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_audit(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+/* clients.c */
+int fg_api_clients(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+/* publish.c */
+int fg_api_publish(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+
+/*
+ * Publishing: uploads and their verification, which runs in a thread of its own (it reads the whole bundle).
+ */
+struct fg_publisher *fg_publisher_new(struct event_base *base, struct fg_api *api);
+/* Waits for the threads, answers who waits. */
+void fg_publisher_free(struct fg_publisher *publisher);
+
+/* The body as a JSON object. */
+int fg_api_body(const struct fg_request *req, json_t **out, struct fg_error *err) FG_MUST_CHECK;
+
+#endif

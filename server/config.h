@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The server's folder and its configuration, DIR/server.conf:
+ *
+ *	[server]
+ *	listen = 10.99.0.2:8443          may be repeated; [ADDRESS]:PORT for IPv6
+ *	url = https://10.99.0.2:8443     where fixgate-admin --dir finds the server
+ *	bundle_max_bytes = 1073741824    the largest bundle that may be published
+ *	connections_max = 20000
+ */
+#ifndef FG_SERVER_CONFIG_H
+#define FG_SERVER_CONFIG_H
+
+#include <fixgate/error.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Names in the folder. */
+#define FG_SERVER_CONF "server.conf"
+#define FG_SERVER_CA_PEM "server-ca.pem"
+#define FG_SERVER_CA_KEY "server-ca.key"
+#define FG_SERVER_PEM "server.pem"
+#define FG_SERVER_KEY "server.key"
+#define FG_SERVER_ADMIN_PEM "admin.pem"
+#define FG_SERVER_ADMIN_KEY "admin.key"
+#define FG_SERVER_DB "fixgate.db"
+#define FG_SERVER_BLOBS "blobs"
+#define FG_SERVER_UPLOADS "uploads"
+#define FG_SERVER_TRUST "trust"
+
+#define FG_SERVER_LISTEN_MAX 16
+#define FG_SERVER_BUNDLE_MAX_DEFAULT (1ull << 30)
+#define FG_SERVER_CONNECTIONS_DEFAULT 20000
+
+struct fg_server_config {
+	char *listen[FG_SERVER_LISTEN_MAX];
+	size_t n_listen;
+	char *url;
+	int64_t bundle_max_bytes, connections_max;
+};
+
+/* USAGE names the line that is wrong; unknown keys are wrong. */
+int fg_server_config_read(const char *dir, struct fg_server_config *out, struct fg_error *err) FG_MUST_CHECK;
+void fg_server_config_release(struct fg_server_config *config);
+
+#endif

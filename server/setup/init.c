@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "pki.h"
+#include "setup.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fixgate/protocol.h>
+#include <lib/util.h>
+#include <pwd.h>
+#include <server/config.h>
+#include <server/store/store.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TRUST_FILE_MAX (1u << 20)
+
+static int is_ip(const char *address, int *family)
+{
+	uint8_t ip[16];
+
+	*family = strchr(address, ':') ? AF_INET6 : AF_INET;
+	return inet_pton(*family, address, ip) == 1;
+}
+
+/* DIR/name */
+static char *in(const char *dir, const char *name)
+{
+	return fg_asprintf("%s/%s", dir, name);
+}
+
+static int trust_copy(const char *from, const char *dir, struct fg_error *err)
+{
+	static const char *const names[] = { "publisher-ca.pem", "crl.pem", "threshold" };
+
+	for (size_t i = 0; from && i < FG_COUNT(names); i++) {
+		fg_autofree char *source = in(from, names[i]);
+		fg_autofree char *target = fg_asprintf("%s/%s/%s", dir, FG_SERVER_TRUST, names[i]);
+		fg_autofree char *data = NULL;
+		size_t len = 0;
+		if (i > 0 && access(source, F_OK) < 0) /* optional ones */
+			continue;
+		int rc = fg_file_read(source, TRUST_FILE_MAX, &data, &len, err);
+		if (rc == 0)
+			rc = fg_file_write_durable(target, data, len, 0644, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int certificates(const struct fg_setup_init *init, struct fg_error *err)
+{
+	fg_autofree char *ca = in(init->dir, FG_SERVER_CA_PEM), *ca_key = in(init->dir, FG_SERVER_CA_KEY);
+	fg_autofree char *cert = in(init->dir, FG_SERVER_PEM), *key = in(init->dir, FG_SERVER_KEY);
+	fg_autofree char *admin = in(init->dir, FG_SERVER_ADMIN_PEM), *admin_key = in(init->dir, FG_SERVER_ADMIN_KEY);
+	struct fg_pki_request server = { .cn = "fixgate-server",
+					 .use = FG_PKI_SERVER,
+					 .addresses = (const char *const *)init->addresses,
+					 .n_addresses = init->n_addresses };
+	struct fg_pki_request person = { .cn = "admin", .ou = FG_ROLE_ADMIN, .use = FG_PKI_CLIENT };
+	int rc = fg_pki_ca_make(ca, ca_key, err);
+
+	if (rc == 0)
+		rc = fg_pki_issue(ca, ca_key, &server, cert, key, err);
+	if (rc == 0)
+		rc = fg_pki_issue(ca, ca_key, &person, admin, admin_key, err);
+	return rc;
+}
+
+static int config_write(const struct fg_setup_init *init, struct fg_error *err)
+{
+	fg_autofree char *path = in(init->dir, FG_SERVER_CONF);
+	fg_autofree char *text = NULL;
+	const char *first = init->addresses[0];
+	int family;
+	bool v6 = is_ip(first, &family) && family == AF_INET6;
+
+	text = fg_asprintf("# fixgate-server(8)\n[server]\nurl = https://%s%s%s:%u\n", v6 ? "[" : "", first,
+			   v6 ? "]" : "", init->port);
+	bool any = false;
+	for (size_t i = 0; i < init->n_addresses; i++) {
+		const char *a = init->addresses[i];
+		if (!is_ip(a, &family))
+			continue;
+		char *more = fg_asprintf(family == AF_INET6 ? "%slisten = [%s]:%u\n" : "%slisten = %s:%u\n", text, a,
+					 init->port);
+		free(text);
+		text = more;
+		any = true;
+	}
+	if (!any) {
+		char *more = fg_asprintf("%slisten = 0.0.0.0:%u\nlisten = [::]:%u\n", text, init->port, init->port);
+		free(text);
+		text = more;
+	}
+	return fg_file_write_durable(path, text, strlen(text), 0644, err);
+}
+
+static int database(const char *dir, struct fg_error *err)
+{
+	fg_autofree char *path = in(dir, FG_SERVER_DB);
+	struct fg_store *store = NULL;
+	int rc = fg_store_open(path, &store, err);
+
+	if (rc == 0)
+		rc = fg_store_audit_add(store, fg_now_ms(), "fixgate-server", "init", "database made", err);
+	fg_store_close(store);
+	return rc;
+}
+
+/* All that serve needs to read or write; the CA's key stays the caller's. */
+static int hand_over(const char *dir, const char *user, struct fg_error *err)
+{
+	static const char *const names[] = { "",
+					     FG_SERVER_KEY,
+					     FG_SERVER_DB,
+					     FG_SERVER_DB "-wal",
+					     FG_SERVER_DB "-shm",
+					     FG_SERVER_BLOBS,
+					     FG_SERVER_UPLOADS,
+					     FG_SERVER_TRUST };
+	const struct passwd *pw = user ? getpwnam(user) : NULL;
+
+	if (user && !pw)
+		return fg_error_set(err, FG_EUSAGE, "no user '%s'", user);
+	for (size_t i = 0; pw && i < FG_COUNT(names); i++) {
+		fg_autofree char *path = in(dir, names[i]);
+		if (lchown(path, pw->pw_uid, pw->pw_gid) < 0 && errno != ENOENT)
+			return fg_error_errno(err, FG_EIO, errno, "cannot give %s to %s", path, user);
+	}
+	return 0;
+}
+
+static int folders(const char *dir, struct fg_error *err)
+{
+	static const char *const names[] = { FG_SERVER_BLOBS, FG_SERVER_UPLOADS, FG_SERVER_TRUST };
+	int rc = fg_mkdir_p(dir, 0700, err);
+
+	for (size_t i = 0; i < FG_COUNT(names) && rc == 0; i++) {
+		fg_autofree char *path = in(dir, names[i]);
+		rc = fg_mkdir_p(path, 0700, err);
+	}
+	return rc;
+}
+
+int fg_setup_init(const struct fg_setup_init *init, struct fg_error *err)
+{
+	fg_autofree char *conf = in(init->dir, FG_SERVER_CONF), *ca = in(init->dir, FG_SERVER_CA_PEM);
+
+	if (access(conf, F_OK) == 0 || access(ca, F_OK) == 0)
+		return fg_error_set(err, FG_EEXISTS, "%s is the folder of a server already", init->dir);
+	int rc = folders(init->dir, err);
+	if (rc == 0)
+		rc = trust_copy(init->trust_dir, init->dir, err);
+	if (rc == 0)
+		rc = certificates(init, err);
+	if (rc == 0)
+		rc = database(init->dir, err);
+	if (rc == 0)
+		rc = hand_over(init->dir, init->user, err);
+	return rc < 0 ? rc : config_write(init, err);
+}

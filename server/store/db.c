@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "db.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#define BUSY_MS 5000
+
+static int fail(struct fg_db *db, struct fg_error *err, const char *what)
+{
+	return fg_error_set(err, FG_EIO, "database: %s: %s", what, sqlite3_errmsg(db->handle));
+}
+
+int fg_db_exec(struct fg_db *db, const char *sql, struct fg_error *err)
+{
+	if (sqlite3_exec(db->handle, sql, NULL, NULL, NULL) != SQLITE_OK)
+		return fail(db, err, "exec");
+	return 0;
+}
+
+int fg_db_open(struct fg_db *db, const char *path, struct fg_error *err)
+{
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+
+	memset(db, 0, sizeof(*db));
+	if (sqlite3_open_v2(path, &db->handle, flags, NULL) != SQLITE_OK) {
+		int rc = fg_error_set(err, FG_EIO, "%s: %s", path,
+				      db->handle ? sqlite3_errmsg(db->handle) : "out of memory");
+		fg_db_close(db);
+		return rc;
+	}
+	sqlite3_busy_timeout(db->handle, BUSY_MS);
+	/* FULL: a commit is fsync'd before it is acknowledged, also in WAL mode (NORMAL would sync at checkpoints only). */
+	int rc = fg_db_exec(db,
+			    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+			    "PRAGMA trusted_schema=OFF;",
+			    err);
+	if (rc < 0) {
+		fg_error_wrap(err, "%s", path);
+		fg_db_close(db);
+	}
+	return rc;
+}
+
+void fg_db_close(struct fg_db *db)
+{
+	for (size_t i = 0; i < db->n_cached; i++)
+		sqlite3_finalize(db->cache[i].stmt);
+	sqlite3_close(db->handle);
+	memset(db, 0, sizeof(*db));
+}
+
+static int prepare(struct fg_db *db, sqlite3_stmt **st, const char *sql, struct fg_error *err)
+{
+	for (size_t i = 0; i < db->n_cached; i++) {
+		if (db->cache[i].sql == sql && !sqlite3_stmt_busy(db->cache[i].stmt)) {
+			*st = db->cache[i].stmt;
+			return 0;
+		}
+	}
+	if (db->n_cached == FG_DB_STATEMENTS_MAX)
+		return fg_error_set(err, FG_EBUG, "more than %d statements", FG_DB_STATEMENTS_MAX);
+	if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, st, NULL) != SQLITE_OK)
+		return fail(db, err, sql);
+	db->cache[db->n_cached].sql = sql;
+	db->cache[db->n_cached++].stmt = *st;
+	return 0;
+}
+
+static int bind(struct fg_db *db, sqlite3_stmt *st, const char *types, va_list ap, struct fg_error *err)
+{
+	for (int i = 1; *types; types++, i++) {
+		int rc = *types == 's' ? sqlite3_bind_text(st, i, va_arg(ap, const char *), -1, SQLITE_TRANSIENT)
+				       : sqlite3_bind_int64(st, i, va_arg(ap, int64_t));
+		if (rc != SQLITE_OK)
+			return fail(db, err, "bind");
+	}
+	return 0;
+}
+
+int fg_db_query(struct fg_db *db, sqlite3_stmt **st, struct fg_error *err, const char *sql, const char *types, ...)
+{
+	va_list ap;
+	int rc = prepare(db, st, sql, err);
+
+	if (rc < 0)
+		return rc;
+	va_start(ap, types);
+	rc = bind(db, *st, types, ap, err);
+	va_end(ap);
+	return rc;
+}
+
+int fg_db_step(struct fg_db *db, sqlite3_stmt *st, struct fg_error *err)
+{
+	int rc = sqlite3_step(st);
+
+	if (rc == SQLITE_ROW)
+		return 1;
+	return rc == SQLITE_DONE ? 0 : fail(db, err, sqlite3_sql(st));
+}
+
+int fg_db_run(struct fg_db *db, struct fg_error *err, const char *sql, const char *types, ...)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	va_list ap;
+	int rc = prepare(db, &st, sql, err);
+
+	if (rc < 0)
+		return rc;
+	va_start(ap, types);
+	rc = bind(db, st, types, ap, err);
+	va_end(ap);
+	return rc < 0 ? rc : fg_db_step(db, st, err);
+}
+
+int64_t fg_db_last_id(struct fg_db *db)
+{
+	return sqlite3_last_insert_rowid(db->handle);
+}
+
+int fg_db_begin(struct fg_db *db, struct fg_error *err)
+{
+	return fg_db_exec(db, "BEGIN IMMEDIATE", err);
+}
+
+int fg_db_end(struct fg_db *db, int rc, struct fg_error *err)
+{
+	if (rc == 0)
+		rc = fg_db_exec(db, "COMMIT", err);
+	/* SQLite may have rolled back by itself (disk full): then this fails, and there is nothing left to undo. */
+	if (rc < 0 && !sqlite3_get_autocommit(db->handle))
+		sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+	return rc;
+}
+
+void fg_db_stmt_resetp(sqlite3_stmt **st)
+{
+	if (*st)
+		sqlite3_reset(*st);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The store in SQLite: schema, audit log, what the other sqlite_*.c files share. */
+#include "sqlite.h"
+
+#include <inttypes.h>
+#include <openssl/sha.h>
+#include <stdarg.h>
+#include <string.h>
+
+/*
+ * migrations[n] brings schema n to n + 1; PRAGMA user_version holds the number.  Never edit one that was released.
+ * offer.seq and audit.n are AUTOINCREMENT: a number is never given twice, also after a row was deleted.
+ */
+static const char *const migrations[] = {
+	"CREATE TABLE host (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, first_seen_ms BIGINT NOT NULL,"
+	"  last_seen_ms BIGINT NOT NULL);"
+	"CREATE TABLE client (uuid TEXT PRIMARY KEY, name TEXT NOT NULL, host_id BIGINT NOT NULL REFERENCES host(id),"
+	"  toolstack TEXT NOT NULL, state TEXT NOT NULL, identity TEXT NOT NULL, nics TEXT NOT NULL,"
+	"  present INTEGER NOT NULL, first_seen_ms BIGINT NOT NULL, last_seen_ms BIGINT NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX client_by_host ON client(host_id);"
+	"CREATE INDEX client_by_name ON client(name);"
+	"CREATE TABLE fix (id TEXT NOT NULL, version BIGINT NOT NULL, digest TEXT NOT NULL UNIQUE, bytes BIGINT NOT "
+	"NULL,"
+	"  title TEXT NOT NULL, severity TEXT NOT NULL, published_s BIGINT NOT NULL, expires_s BIGINT NOT NULL,"
+	"  added_ms BIGINT NOT NULL, added_by TEXT NOT NULL, PRIMARY KEY (id, version)) WITHOUT ROWID;"
+	"CREATE TABLE offer (seq INTEGER PRIMARY KEY AUTOINCREMENT, client TEXT NOT NULL REFERENCES client(uuid),"
+	"  host_id BIGINT NOT NULL REFERENCES host(id), fix TEXT NOT NULL, version BIGINT NOT NULL, at_ms BIGINT NOT "
+	"NULL,"
+	"  who TEXT NOT NULL, force INTEGER NOT NULL, open INTEGER NOT NULL);"
+	"CREATE INDEX offer_open_by_host ON offer(host_id, seq) WHERE open = 1;"
+	"CREATE INDEX offer_open_by_client ON offer(client, fix) WHERE open = 1;"
+	"CREATE INDEX offer_open_by_fix ON offer(fix, version) WHERE open = 1;"
+	"CREATE TABLE ledger (client TEXT NOT NULL REFERENCES client(uuid), fix TEXT NOT NULL, status TEXT NOT NULL,"
+	"  version BIGINT NOT NULL, fixed_version BIGINT NOT NULL, job TEXT NOT NULL, state TEXT, reason TEXT,"
+	"  isolator TEXT, at_ms BIGINT NOT NULL, PRIMARY KEY (client, fix)) WITHOUT ROWID;"
+	"CREATE INDEX ledger_by_fix ON ledger(fix, status);"
+	"CREATE TABLE journal (id INTEGER PRIMARY KEY, host_id BIGINT NOT NULL REFERENCES host(id), name TEXT NOT NULL,"
+	"  acked BIGINT NOT NULL, UNIQUE (host_id, name));"
+	"CREATE TABLE report (journal_id BIGINT NOT NULL REFERENCES journal(id), seq BIGINT NOT NULL, client TEXT NOT "
+	"NULL,"
+	"  fix TEXT NOT NULL, version BIGINT NOT NULL, job TEXT NOT NULL, state TEXT NOT NULL, at_ms BIGINT NOT NULL,"
+	"  received_ms BIGINT NOT NULL, reason TEXT, evidence TEXT, isolator TEXT, refused TEXT,"
+	"  PRIMARY KEY (journal_id, seq)) WITHOUT ROWID;"
+	"CREATE INDEX report_by_client ON report(client, received_ms);"
+	"CREATE TABLE token (hash TEXT PRIMARY KEY, host_id BIGINT NOT NULL REFERENCES host(id), job TEXT NOT NULL,"
+	"  client TEXT NOT NULL, digest TEXT NOT NULL, expires_ms BIGINT NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX token_by_expiry ON token(expires_ms);"
+	"CREATE TABLE audit (n INTEGER PRIMARY KEY AUTOINCREMENT, at_ms BIGINT NOT NULL, who TEXT NOT NULL,"
+	"  what TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL);",
+};
+
+static int version_get(struct fg_store *store, int64_t *version, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "PRAGMA user_version", "");
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	*version = fg_db_int(st, 0);
+	return 0;
+}
+
+static int migrate(struct fg_store *store, struct fg_error *err)
+{
+	int64_t version = 0, newest = FG_COUNT(migrations);
+	int rc = version_get(store, &version, err);
+
+	if (rc < 0)
+		return rc;
+	if (version > newest)
+		return fg_error_set(err, FG_EDIFFERS, "its schema %" PRId64 " is newer than this program's %" PRId64,
+				    version, newest);
+	for (; version < newest; version++) {
+		fg_autofree char *number = fg_asprintf("PRAGMA user_version = %" PRId64, version + 1);
+		rc = fg_db_begin(&store->db, err);
+		if (rc < 0)
+			return rc;
+		rc = fg_db_exec(&store->db, migrations[version], err);
+		if (rc == 0)
+			rc = fg_db_exec(&store->db, number, err);
+		rc = fg_db_end(&store->db, rc, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int check(struct fg_store *store, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "PRAGMA quick_check(1)", "");
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	const char *verdict = fg_db_text(st, 0);
+	if (!verdict || strcmp(verdict, "ok") != 0)
+		return fg_error_set(err, FG_EUNTRUSTED, "the database is damaged: %s", verdict ? verdict : "no answer");
+	return 0;
+}
+
+int fg_store_open(const char *path, struct fg_store **out, struct fg_error *err)
+{
+	struct fg_store *store = fg_calloc(1, sizeof(*store));
+	int rc = fg_db_open(&store->db, path, err);
+
+	if (rc < 0) {
+		free(store);
+		return rc;
+	}
+	rc = check(store, err);
+	if (rc == 0)
+		rc = migrate(store, err);
+	if (rc < 0) {
+		fg_error_wrap(err, "%s", path);
+		fg_store_close(store);
+		return rc;
+	}
+	*out = store;
+	return 0;
+}
+
+void fg_store_close(struct fg_store *store)
+{
+	if (!store)
+		return;
+	fg_db_close(&store->db);
+	free(store);
+}
+
+int fg_sqlite_host(struct fg_store *store, const char *host, int64_t now_ms, int64_t *id, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "INSERT INTO host (name, first_seen_ms, last_seen_ms) VALUES (?1, ?2, ?2)"
+			     " ON CONFLICT (name) DO UPDATE SET last_seen_ms = excluded.last_seen_ms RETURNING id",
+			     "si", host, now_ms);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	*id = fg_db_int(st, 0);
+	return 0;
+}
+
+int fg_store_host_seen(struct fg_store *store, const char *host, int64_t now_ms, int64_t grain_ms, struct fg_error *err)
+{
+	return fg_db_run(&store->db, err, "UPDATE host SET last_seen_ms = ? WHERE name = ? AND last_seen_ms < ?", "isi",
+			 now_ms, host, now_ms - grain_ms);
+}
+
+int fg_sqlite_ledger_get(struct fg_store *store, const char *client, const char *fix, struct fg_ledger *out,
+			 struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT status, version, fixed_version, job FROM ledger WHERE client = ? AND fix = ?",
+			     "ss", client, fix);
+
+	memset(out, 0, sizeof(*out));
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc <= 0)
+		return rc;
+	out->status = fg_status_from_name(fg_db_text(st, 0));
+	out->version = fg_db_int(st, 1);
+	out->fixed_version = fg_db_int(st, 2);
+	snprintf(out->job, sizeof(out->job), "%s", fg_db_text(st, 3));
+	return 0;
+}
+
+int fg_sqlite_ledger_put(struct fg_store *store, const char *client, const char *fix, const struct fg_ledger *row,
+			 const char *state, const char *reason, const char *isolator, int64_t at_ms,
+			 struct fg_error *err)
+{
+	return fg_db_run(
+		&store->db, err,
+		"INSERT INTO ledger (client, fix, status, version, fixed_version, job, state, reason, isolator,"
+		" at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (client, fix) DO UPDATE SET"
+		" status = excluded.status, version = excluded.version,"
+		" fixed_version = excluded.fixed_version, job = excluded.job, state = excluded.state,"
+		" reason = excluded.reason, isolator = COALESCE(excluded.isolator, ledger.isolator),"
+		" at_ms = excluded.at_ms",
+		"sssiissssi", client, fix, fg_status_name(row->status), row->version, row->fixed_version, row->job,
+		state, reason, isolator, at_ms);
+}
+
+void fg_audit_hash(const char *previous, const struct fg_store_audit *entry, char hash[65])
+{
+	fg_autofree char *text = fg_asprintf("%s\n%" PRId64 "\n%" PRId64 "\n%s\n%s\n%s", previous, entry->n,
+					     entry->at_ms, entry->who, entry->what, entry->detail);
+	uint8_t digest[SHA256_DIGEST_LENGTH];
+
+	SHA256((const unsigned char *)text, strlen(text), digest);
+	fg_hex_encode(digest, sizeof(digest), hash);
+}
+
+static int audit_append(struct fg_store *store, int64_t now_ms, const char *who, const char *what, const char *detail,
+			struct fg_error *err)
+{
+	struct fg_store_audit entry = { .n = 1, .at_ms = now_ms, .who = who, .what = what, .detail = detail };
+	char previous[65] = "0000000000000000000000000000000000000000000000000000000000000000", hash[65];
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1", "");
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	if (rc > 0) {
+		entry.n = fg_db_int(st, 0) + 1;
+		snprintf(previous, sizeof(previous), "%s", fg_db_text(st, 1));
+	}
+	fg_audit_hash(previous, &entry, hash);
+	return fg_db_run(&store->db, err,
+			 "INSERT INTO audit (n, at_ms, who, what, detail, hash) VALUES (?, ?, ?, ?, ?, ?)", "iissss",
+			 entry.n, now_ms, who, what, detail, hash);
+}
+
+int fg_sqlite_audit(struct fg_store *store, int64_t now_ms, const char *who, const char *what, struct fg_error *err,
+		    const char *fmt, ...)
+{
+	char detail[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(detail, sizeof(detail), fmt, ap);
+	va_end(ap);
+	return audit_append(store, now_ms, who, what, detail, err);
+}
+
+int fg_store_audit_add(struct fg_store *store, int64_t now_ms, const char *who, const char *what, const char *detail,
+		       struct fg_error *err)
+{
+	int rc = fg_db_begin(&store->db, err);
+
+	if (rc < 0)
+		return rc;
+	rc = audit_append(store, now_ms, who, what, detail, err);
+	return fg_db_end(&store->db, rc, err);
+}
+
+int fg_store_audit_after(struct fg_store *store, int64_t after, size_t limit, fg_store_audit_fn fn, void *arg,
+			 struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT n, at_ms, who, what, detail, hash FROM audit WHERE n > ? ORDER BY n LIMIT ?", "ii",
+			     after, (int64_t)limit);
+
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
+		struct fg_store_audit entry = { fg_db_int(st, 0),  fg_db_int(st, 1),  fg_db_text(st, 2),
+						fg_db_text(st, 3), fg_db_text(st, 4), fg_db_text(st, 5) };
+		fn(&entry, arg);
+	}
+	return rc;
+}

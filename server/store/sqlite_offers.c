@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Fixes and offers. */
+#include "sqlite.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- fixes ---- */
+
+static int fix_add(struct fg_store *store, const struct fg_store_fix *fix, const char *who, bool *added,
+		   struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT digest FROM fix WHERE id = ? AND version = ?", "si", fix->id,
+			     fix->version);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	if (rc > 0 && strcmp(fg_db_text(st, 0), fix->digest) != 0)
+		return fg_error_set(err, FG_EEXISTS, "fix %s version %" PRId64 " is published with other bytes (%s)",
+				    fix->id, fix->version, fg_db_text(st, 0));
+	*added = rc == 0;
+	if (rc > 0)
+		return 0;
+	rc = fg_db_run(&store->db, err,
+		       "INSERT INTO fix (id, version, digest, bytes, title, severity, published_s, expires_s, added_ms,"
+		       " added_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		       "sisissiiis", fix->id, fix->version, fix->digest, fix->bytes, fix->title, fix->severity,
+		       fix->published_s, fix->expires_s, fix->added_ms, who);
+	if (rc < 0)
+		return rc;
+	return fg_sqlite_audit(store, fix->added_ms, who, "publish", err, "fix %s version %" PRId64 " digest %s",
+			       fix->id, fix->version, fix->digest);
+}
+
+int fg_store_fix_add(struct fg_store *store, const struct fg_store_fix *fix, const char *who, bool *added,
+		     struct fg_error *err)
+{
+	bool new = false;
+	int rc = fg_db_begin(&store->db, err);
+
+	if (rc < 0)
+		return rc;
+	rc = fg_db_end(&store->db, fix_add(store, fix, who, &new, err), err);
+	if (rc == 0)
+		*added = new;
+	return rc;
+}
+
+int fg_store_fixes(struct fg_store *store, fg_store_fix_fn fn, void *arg, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT f.id, f.digest, f.title, f.severity, f.version, f.bytes, f.published_s,"
+			     " f.expires_s, f.added_ms, (SELECT COUNT(*) FROM offer o WHERE o.fix = f.id AND"
+			     " o.version = f.version AND o.open = 1) FROM fix f ORDER BY f.id, f.version",
+			     "");
+
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
+		struct fg_store_fix fix = {
+			.id = fg_db_text(st, 0),
+			.digest = fg_db_text(st, 1),
+			.title = fg_db_text(st, 2),
+			.severity = fg_db_text(st, 3),
+			.version = fg_db_int(st, 4),
+			.bytes = fg_db_int(st, 5),
+			.published_s = fg_db_int(st, 6),
+			.expires_s = fg_db_int(st, 7),
+			.added_ms = fg_db_int(st, 8),
+			.offered = fg_db_int(st, 9),
+		};
+		fn(&fix, arg);
+	}
+	return rc;
+}
+
+int fg_store_blob_known(struct fg_store *store, const char *digest, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT 1 FROM fix WHERE digest = ?", "s", digest);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	return rc ? 0 : fg_error_set(err, FG_ENOTFOUND, "no blob %s", digest);
+}
+
+/* ---- giving offers out ---- */
+
+static int newest_offer(struct fg_store *store, int64_t *seq, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT COALESCE(MAX(seq), 0) FROM offer", "");
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	*seq = fg_db_int(st, 0);
+	return 0;
+}
+
+int fg_store_offers_after(struct fg_store *store, const char *host, int64_t cursor, size_t limit, fg_store_offer_fn fn,
+			  void *arg, int64_t *next, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int64_t newest = 0, last = 0;
+	size_t n = 0;
+	int rc = newest_offer(store, &newest, err);
+
+	if (rc < 0)
+		return rc;
+	if (cursor > newest)
+		cursor = 0;
+	rc = fg_db_query(&store->db, &st, err,
+			 "SELECT o.seq, o.client, o.fix, o.version, f.digest, f.bytes FROM offer o"
+			 " JOIN host h ON h.id = o.host_id JOIN fix f ON f.id = o.fix AND f.version = o.version"
+			 " WHERE h.name = ? AND o.seq > ? AND o.open = 1 ORDER BY o.seq LIMIT ?",
+			 "sii", host, cursor, (int64_t)limit);
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
+		struct fg_store_offer offer = {
+			.seq = last = fg_db_int(st, 0),
+			.guest = fg_db_text(st, 1),
+			.fix = fg_db_text(st, 2),
+			.version = fg_db_int(st, 3),
+			.digest = fg_db_text(st, 4),
+			.bytes = fg_db_int(st, 5),
+		};
+		fn(&offer, arg);
+		n++;
+	}
+	if (rc == 0)
+		*next = n == limit ? last : newest;
+	return rc;
+}
+
+int fg_store_offers(struct fg_store *store, int64_t after, size_t limit, fg_store_offer_fn fn, void *arg,
+		    struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT o.seq, o.client, c.name, h.name, o.fix, o.version, f.digest, f.bytes, o.who,"
+			     " o.at_ms, o.force FROM offer o JOIN host h ON h.id = o.host_id"
+			     " JOIN client c ON c.uuid = o.client JOIN fix f ON f.id = o.fix AND f.version = o.version"
+			     " WHERE o.open = 1 AND o.seq > ? ORDER BY o.seq LIMIT ?",
+			     "ii", after, (int64_t)limit);
+
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
+		struct fg_store_offer offer = {
+			.seq = fg_db_int(st, 0),
+			.guest = fg_db_text(st, 1),
+			.name = fg_db_text(st, 2),
+			.host = fg_db_text(st, 3),
+			.fix = fg_db_text(st, 4),
+			.version = fg_db_int(st, 5),
+			.digest = fg_db_text(st, 6),
+			.bytes = fg_db_int(st, 7),
+			.who = fg_db_text(st, 8),
+			.at_ms = fg_db_int(st, 9),
+			.force = fg_db_int(st, 10) != 0,
+		};
+		fn(&offer, arg);
+	}
+	return rc;
+}
+
+/* ---- making offers ---- */
+
+struct guest {
+	char uuid[FG_UUID_TEXT];
+	char *host;
+	int64_t host_id;
+};
+
+struct guests {
+	struct guest *items;
+	size_t n, size;
+};
+
+static void guests_release(struct guests *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->items[i].host);
+	free(list->items);
+}
+
+static void guests_add(struct guests *list, sqlite3_stmt *st)
+{
+	if (list->n == list->size) {
+		size_t size = list->size ? 2 * list->size : 16;
+		struct guest *more = fg_calloc(size, sizeof(*more));
+		if (list->n)
+			memcpy(more, list->items, list->n * sizeof(*more));
+		free(list->items);
+		list->items = more;
+		list->size = size;
+	}
+	struct guest *g = &list->items[list->n++];
+	snprintf(g->uuid, sizeof(g->uuid), "%s", fg_db_text(st, 0));
+	g->host = fg_strdup(fg_db_text(st, 1));
+	g->host_id = fg_db_int(st, 2);
+}
+
+static int guests_all(struct fg_store *store, struct guests *list, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT c.uuid, h.name, c.host_id FROM client c JOIN host h ON h.id = c.host_id"
+			     " WHERE c.present = 1 ORDER BY c.uuid",
+			     "");
+
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0)
+		guests_add(list, st);
+	return rc;
+}
+
+/* By UUID or name; *why is set if there is not exactly one. */
+static int guest_find(struct fg_store *store, const char *key, struct guests *list, const char **why,
+		      struct fg_error *err)
+{
+	size_t before = list->n;
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT c.uuid, h.name, c.host_id FROM client c JOIN host h ON h.id = c.host_id"
+			     " WHERE c.present = 1 AND (c.uuid = lower(?1) OR c.name = ?1)",
+			     "s", key);
+
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0)
+		guests_add(list, st);
+	if (rc < 0)
+		return rc;
+	*why = list->n == before      ? "not in the inventory of any host"
+	       : list->n > before + 1 ? "several guests have this name: give the UUID"
+				      : NULL;
+	for (; *why && list->n > before; list->n--)
+		free(list->items[list->n - 1].host);
+	return 0;
+}
+
+static int guests_resolve(struct fg_store *store, const struct fg_store_offer_request *r, struct guests *list,
+			  struct fg_error *err)
+{
+	if (!r->guests)
+		return guests_all(store, list, err);
+	for (size_t i = 0; i < r->n_guests; i++) {
+		const char *why = NULL;
+		int rc = guest_find(store, r->guests[i], list, &why, err);
+		if (rc < 0)
+			return rc;
+		if (why)
+			r->skipped(r->guests[i], why, FG_ENOTFOUND, r->arg);
+	}
+	return 0;
+}
+
+static int fix_to_offer(struct fg_store *store, const struct fg_store_offer_request *r, int64_t *version,
+			struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT version, expires_s FROM fix WHERE id = ?1 AND (?2 = 0 OR version = ?2)"
+			     " ORDER BY version DESC LIMIT 1",
+			     "si", r->fix, r->version);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	if (rc == 0 && r->version)
+		return fg_error_set(err, FG_ENOTFOUND, "no fix %s of version %" PRId64 " is published", r->fix,
+				    r->version);
+	if (rc == 0)
+		return fg_error_set(err, FG_ENOTFOUND, "no fix %s is published", r->fix);
+	if (fg_db_int(st, 1) * 1000 <= r->now_ms)
+		return fg_error_set(err, FG_EREFUSED, "fix %s version %" PRId64 " has expired", r->fix,
+				    fg_db_int(st, 0));
+	*version = fg_db_int(st, 0);
+	return 0;
+}
+
+static int offer_one(struct fg_store *store, const struct fg_store_offer_request *r, int64_t version,
+		     const struct guest *g, struct fg_error *err)
+{
+	struct fg_ledger row;
+	int rc = fg_sqlite_ledger_get(store, g->uuid, r->fix, &row, err);
+
+	if (rc < 0)
+		return rc;
+	const char *why = fg_ledger_no_offer(&row, version, r->force);
+	if (why) {
+		r->skipped(g->uuid, why, FG_EREFUSED, r->arg);
+		return 0;
+	}
+	struct fg_ledger new = fg_ledger_offered(&row, version);
+	rc = fg_sqlite_ledger_put(store, g->uuid, r->fix, &new, NULL, NULL, NULL, r->now_ms, err);
+	if (rc == 0)
+		rc = fg_db_run(&store->db, err, "UPDATE offer SET open = 0 WHERE client = ? AND fix = ? AND open = 1",
+			       "ss", g->uuid, r->fix);
+	if (rc == 0)
+		rc = fg_db_run(&store->db, err,
+			       "INSERT INTO offer (client, host_id, fix, version, at_ms, who, force, open)"
+			       " VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+			       "sisiisi", g->uuid, g->host_id, r->fix, version, r->now_ms, r->who, (int64_t)r->force);
+	if (rc == 0)
+		rc = fg_sqlite_audit(store, r->now_ms, r->who, "offer", err,
+				     "fix %s version %" PRId64 " to guest %s on host %s%s", r->fix, version, g->uuid,
+				     g->host, r->force ? ", forced" : "");
+	if (rc == 0)
+		r->offered(g->uuid, g->host, r->arg);
+	return rc;
+}
+
+static int offer_all(struct fg_store *store, const struct fg_store_offer_request *r, struct fg_error *err)
+{
+	struct guests list = { NULL, 0, 0 };
+	int64_t version = 0;
+	int rc = fix_to_offer(store, r, &version, err);
+
+	if (rc == 0)
+		rc = guests_resolve(store, r, &list, err);
+	for (size_t i = 0; i < list.n && rc == 0; i++)
+		rc = offer_one(store, r, version, &list.items[i], err);
+	guests_release(&list);
+	return rc;
+}
+
+int fg_store_offer(struct fg_store *store, const struct fg_store_offer_request *r, struct fg_error *err)
+{
+	int rc = fg_db_begin(&store->db, err);
+
+	if (rc < 0)
+		return rc;
+	return fg_db_end(&store->db, offer_all(store, r, err), err);
+}
