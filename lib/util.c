@@ -13,6 +13,7 @@ void fg_closep(int *fd)
 {
 	if (*fd >= 0)
 		close(*fd);
+	*fd = -1;
 }
 
 void fg_hex_encode(const void *bytes, size_t len, char *out)

@@ -19,7 +19,7 @@ static inline void fg_freep(void *p)
 {
 	free(*(void **)p);
 }
-void fg_closep(int *fd); /* closes if >= 0 */
+void fg_closep(int *fd); /* closes if >= 0; then it is -1 */
 static inline void fg_fclosep(FILE **f)
 {
 	if (*f)
