@@ -167,22 +167,40 @@ static int verify_cert(X509 *cert, STACK_OF(X509) * others, const struct fg_trus
 	return rc;
 }
 
-/* SHA-2, the same in both algorithm identifiers, and signed attributes that name the content's type. */
+/* OpenSSL takes the algorithm from the key and does not look at the name that the CMS gives it. */
+static bool is_known_signature(int nid, int digest_nid)
+{
+	switch (nid) {
+	case NID_ecdsa_with_SHA256:
+	case NID_sha256WithRSAEncryption:
+		return digest_nid == NID_sha256;
+	case NID_ecdsa_with_SHA384:
+	case NID_sha384WithRSAEncryption:
+		return digest_nid == NID_sha384;
+	case NID_ecdsa_with_SHA512:
+	case NID_sha512WithRSAEncryption:
+		return digest_nid == NID_sha512;
+	case NID_rsaEncryption: /* PKCS #1 v1.5 with the digest of the SignerInfo (RFC 3370, 3.2) */
+	case NID_rsassaPss: /* OpenSSL compares its digest with the SignerInfo's */
+		return true;
+	}
+	return false;
+}
+
+/* SHA-2, a known signature over it, and signed attributes that name the content's type. */
 static int check_signer_info(CMS_SignerInfo *si, struct fg_error *err)
 {
 	X509_ALGOR *digest = NULL, *signature = NULL;
 	const ASN1_OBJECT *oid = NULL;
-	int digest_nid, signature_digest = NID_undef, key_nid = NID_undef;
 
 	CMS_SignerInfo_get0_algs(si, NULL, NULL, &digest, &signature);
 	X509_ALGOR_get0(&oid, NULL, NULL, digest);
-	digest_nid = OBJ_obj2nid(oid);
+	int digest_nid = OBJ_obj2nid(oid);
 	if (!is_strong_digest(digest_nid))
 		return fg_error_set(err, FG_EUNTRUSTED, "digest is not SHA-256, SHA-384 or SHA-512");
 	X509_ALGOR_get0(&oid, NULL, NULL, signature);
-	if (OBJ_find_sigid_algs(OBJ_obj2nid(oid), &signature_digest, &key_nid) == 1 && signature_digest != NID_undef &&
-	    signature_digest != digest_nid)
-		return fg_error_set(err, FG_EUNTRUSTED, "signature and content have different digests");
+	if (!is_known_signature(OBJ_obj2nid(oid), digest_nid))
+		return fg_error_set(err, FG_EUNTRUSTED, "signature algorithm is not known, or has another digest");
 	const ASN1_OBJECT *type =
 		CMS_signed_get0_data_by_OBJ(si, OBJ_nid2obj(NID_pkcs9_contentType), -3, V_ASN1_OBJECT);
 	if (!type || OBJ_obj2nid(type) != NID_pkcs7_data)
