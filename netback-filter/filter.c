@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "filter.h"
+
+#include "plan.h"
+
+#include <lib/util.h>
+
+#include <linux/netlink.h>
+#include <string.h>
+
+#define TRANSACTION_TRIES 1000 /* as READ_TRIES in held.c */
+
+int fg_filter_open(struct fg_filter **out, struct fg_error *err)
+{
+	struct fg_filter *f = fg_calloc(1, sizeof(*f));
+	int rc = fg_netlink_open(&f->nft, NETLINK_NETFILTER, err);
+
+	if (rc == 0)
+		rc = fg_netlink_open(&f->route, NETLINK_ROUTE, err);
+	if (rc < 0) {
+		fg_filter_close(f);
+		return rc;
+	}
+	*out = f;
+	return 0;
+}
+
+void fg_filter_close(struct fg_filter *f)
+{
+	if (!f)
+		return;
+	fg_netlink_close(&f->nft);
+	fg_netlink_close(&f->route);
+	free(f);
+}
+
+typedef int (*plan_fn)(struct fg_filter *f, const struct fg_held *held, struct fg_batch *b, const void *request,
+		       struct fg_error *err);
+
+/* Read, plan, commit; again if another program changed nf_tables in between. */
+static int transact(struct fg_filter *f, plan_fn plan, const void *request, struct fg_error *err)
+{
+	for (int i = 0; i < TRANSACTION_TRIES; i++) {
+		struct fg_held held;
+		struct fg_batch b;
+		uint32_t generation;
+		bool stale = false;
+		int rc = fg_held_read(&f->nft, &held, &generation, err);
+		if (rc < 0)
+			return rc;
+		fg_batch_init(&b, generation);
+		rc = plan(f, &held, &b, request, err);
+		if (rc == 0 && b.changes)
+			rc = fg_netlink_commit(&f->nft, &b, &stale, err);
+		fg_batch_free(&b);
+		fg_held_free(&held);
+		if (rc < 0 || !stale)
+			return rc;
+	}
+	return fg_error_set(err, FG_EUNREACHABLE, "other programs keep changing nf_tables");
+}
+
+struct isolate_request {
+	const struct fg_filter_guest *guests;
+	size_t n;
+};
+
+static int compare_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int refuse_twice(const char **texts, size_t n, const char *what, struct fg_error *err)
+{
+	qsort(texts, n, sizeof(texts[0]), compare_text);
+	for (size_t i = 1; i < n; i++)
+		if (strcmp(texts[i - 1], texts[i]) == 0)
+			return fg_error_set(err, FG_EUSAGE, "%s %s is named twice", what, texts[i]);
+	return 0;
+}
+
+static int check_request(const struct isolate_request *r, struct fg_error *err)
+{
+	size_t n_devs = 0, k = 0;
+
+	if (r->n > FG_FILTER_GUESTS_MAX)
+		return fg_error_set(err, FG_ELIMIT, "%zu guests in one request, at most %d are taken", r->n,
+				    FG_FILTER_GUESTS_MAX);
+	for (size_t i = 0; i < r->n; i++) {
+		int rc = fg_filter_guest_check(&r->guests[i], err);
+		if (rc < 0) {
+			fg_error_wrap(err, "guest %.36s", r->guests[i].uuid);
+			return rc;
+		}
+		n_devs += r->guests[i].n_devs;
+	}
+	fg_autofree const char **uuids = fg_calloc(r->n, sizeof(*uuids));
+	fg_autofree const char **devs = fg_calloc(n_devs, sizeof(*devs));
+	for (size_t i = 0; i < r->n; i++) {
+		uuids[i] = r->guests[i].uuid;
+		for (size_t d = 0; d < r->guests[i].n_devs; d++)
+			devs[k++] = r->guests[i].devs[d].name;
+	}
+	int rc = refuse_twice(uuids, r->n, "guest", err);
+	return rc < 0 ? rc : refuse_twice(devs, n_devs, "device", err);
+}
+
+static int plan_isolate(struct fg_filter *f, const struct fg_held *held, struct fg_batch *b, const void *request,
+			struct fg_error *err)
+{
+	const struct isolate_request *r = request;
+
+	if (!held->table && r->n)
+		fg_plan_table(b);
+	for (size_t i = 0; i < r->n; i++) {
+		fg_autofree struct fg_target *targets = NULL;
+		size_t n;
+		int rc = fg_plan_targets(&f->route, held, &r->guests[i], &targets, &n, err);
+		if (rc < 0) {
+			fg_error_wrap(err, "guest %s", r->guests[i].uuid);
+			return rc;
+		}
+		fg_plan_isolate(b, held, &r->guests[i], targets, n);
+	}
+	return 0;
+}
+
+int fg_filter_isolate(struct fg_filter *f, const struct fg_filter_guest *guests, size_t n, struct fg_error *err)
+{
+	struct isolate_request r = { guests, n };
+	int rc = check_request(&r, err);
+
+	return rc < 0 ? rc : transact(f, plan_isolate, &r, err);
+}
+
+struct release_request {
+	const char *const *uuids;
+	size_t n;
+};
+
+static int plan_release(struct fg_filter *f, const struct fg_held *held, struct fg_batch *b, const void *request,
+			struct fg_error *err)
+{
+	const struct release_request *r = request;
+
+	(void)f;
+	(void)err;
+	fg_plan_release(b, held, r->uuids, r->n);
+	return 0;
+}
+
+int fg_filter_release(struct fg_filter *f, const char *const *uuids, size_t n, struct fg_error *err)
+{
+	fg_autofree char(*lower)[FG_UUID_TEXT] = fg_calloc(n, sizeof(*lower));
+	fg_autofree const char **texts = fg_calloc(n, sizeof(*texts));
+	struct release_request r = { texts, 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		int rc = fg_uuid_parse(uuids[i], lower[i], err);
+		if (rc < 0)
+			return rc;
+		texts[i] = lower[i];
+	}
+	qsort(texts, n, sizeof(texts[0]), compare_text);
+	for (size_t i = 0; i < n; i++) /* each one once */
+		if (r.n == 0 || strcmp(texts[r.n - 1], texts[i]) != 0)
+			texts[r.n++] = texts[i];
+	return transact(f, plan_release, &r, err);
+}

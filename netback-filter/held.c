@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "held.h"
+
+#include "rule_nft.h"
+
+#include <lib/util.h>
+
+#include <errno.h>
+#include <libnftnl/chain.h>
+#include <libnftnl/table.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <string.h>
+
+#define READ_TRIES 1000 /* each is lost only to a change by another program in the same millisecond */
+
+void fg_held_comment(char out[FG_CHAIN_COMMENT_MAX], const char *uuid, const uint8_t mac[6], const char *label,
+		     uint32_t ifindex)
+{
+	char mac_text[18];
+
+	fg_mac_format(mac, mac_text);
+	snprintf(out, FG_CHAIN_COMMENT_MAX, "guest %s mac %s ifindex %u dev %s", uuid, mac_text, ifindex, label);
+}
+
+static bool parse_comment(const char *text, struct fg_held_chain *c)
+{
+	char uuid[37], mac[18], label[IFNAMSIZ], again[FG_CHAIN_COMMENT_MAX];
+	unsigned int ifindex;
+
+	if (sscanf(text, "guest %36s mac %17s ifindex %u dev %15s", uuid, mac, &ifindex, label) != 4 ||
+	    fg_uuid_parse(uuid, c->uuid, NULL) < 0 || fg_mac_parse(mac, c->mac, NULL) < 0)
+		return false;
+	c->ifindex = ifindex;
+	memcpy(c->label, label, sizeof(label));
+	fg_held_comment(again, c->uuid, c->mac, c->label, c->ifindex);
+	return strcmp(again, text) == 0;
+}
+
+/* Direction and part follow from the name. */
+static bool parse_name(struct fg_held_chain *c)
+{
+	char expected[FG_CHAIN_NAME_MAX];
+
+	for (int dir = 0; dir < FG_DIR_COUNT; dir++)
+		for (int id = 0; id < FG_CHAIN_COUNT; id++) {
+			fg_chain_name(expected, (enum fg_dir)dir, c->label, c->ifindex, (enum fg_chain_id)id);
+			if (strcmp(expected, c->name) == 0) {
+				c->dir = (enum fg_dir)dir;
+				c->id = (enum fg_chain_id)id;
+				return true;
+			}
+		}
+	return false;
+}
+
+static const char *hook_device(const struct nftnl_chain *chain)
+{
+	const char *dev = nftnl_chain_get_str(chain, NFTNL_CHAIN_DEV);
+
+	if (!dev && nftnl_chain_is_set(chain, NFTNL_CHAIN_DEVICES)) {
+		const char *const *devs = nftnl_chain_get_array(chain, NFTNL_CHAIN_DEVICES);
+		dev = devs ? devs[0] : NULL;
+	}
+	return dev ? dev : "";
+}
+
+static bool read_chain(const struct nftnl_chain *chain, struct fg_held_chain *c)
+{
+	char comment[FG_CHAIN_COMMENT_MAX];
+	uint32_t len = 0;
+	const void *userdata = nftnl_chain_get_data(chain, NFTNL_CHAIN_USERDATA, &len);
+	const char *name = nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME);
+
+	if (strlen(name) >= sizeof(c->name))
+		return false;
+	memcpy(c->name, name, strlen(name) + 1);
+	snprintf(c->dev, sizeof(c->dev), "%s", hook_device(chain));
+	if (!fg_nft_comment(userdata, len, comment) || !parse_comment(comment, c) || !parse_name(c))
+		return false;
+	c->hook_ok = c->id != FG_CHAIN_BASE || fg_chain_hook_equal(chain, c->dir);
+	return (c->id == FG_CHAIN_BASE) == nftnl_chain_is_set(chain, NFTNL_CHAIN_HOOKNUM);
+}
+
+static int on_chain(const struct nlmsghdr *nlh, void *data)
+{
+	struct fg_held *held = data;
+	struct nftnl_chain *chain = nftnl_chain_alloc();
+
+	if (!chain || nftnl_chain_nlmsg_parse(nlh, chain) < 0) {
+		if (chain)
+			nftnl_chain_free(chain);
+		return MNL_CB_ERROR;
+	}
+	const char *table = nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE);
+	if (table && strcmp(table, FG_FILTER_TABLE) == 0) {
+		struct fg_held_chain c = { 0 };
+		if (!read_chain(chain, &c)) {
+			snprintf(held->foreign, sizeof(held->foreign), "%s",
+				 nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME));
+		} else {
+			if (held->n == held->cap) {
+				held->cap = held->cap ? 2 * held->cap : 64;
+				held->chains = reallocarray(held->chains, held->cap, sizeof(c));
+				if (!held->chains)
+					abort();
+			}
+			held->chains[held->n++] = c;
+		}
+	}
+	nftnl_chain_free(chain);
+	return MNL_CB_OK;
+}
+
+static int on_table(const struct nlmsghdr *nlh, void *data)
+{
+	(void)nlh;
+	*(bool *)data = true;
+	return MNL_CB_OK;
+}
+
+static int ask_table(struct fg_netlink *nft, bool *there)
+{
+	char buf[512] = { 0 };
+	struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETTABLE, NFPROTO_NETDEV, NLM_F_ACK, 0);
+
+	*there = false;
+	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, FG_FILTER_TABLE);
+	int rc = fg_netlink_ask(nft, nlh, on_table, there);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const struct fg_held_chain *x = a, *y = b;
+	int d = strcmp(x->uuid, y->uuid);
+
+	if (d == 0 && x->ifindex != y->ifindex)
+		d = x->ifindex < y->ifindex ? -1 : 1;
+	if (d == 0)
+		d = strcmp(x->label, y->label);
+	if (d == 0)
+		d = (int)x->dir - (int)y->dir;
+	return d ? d : (int)x->id - (int)y->id;
+}
+
+static int compare_index(const void *a, const void *b)
+{
+	const struct fg_held_chain *x = *(struct fg_held_chain *const *)a, *y = *(struct fg_held_chain *const *)b;
+
+	return x->ifindex < y->ifindex ? -1 : x->ifindex > y->ifindex;
+}
+
+static void sort_chains(struct fg_held *held)
+{
+	if (!held->n)
+		return;
+	qsort(held->chains, held->n, sizeof(held->chains[0]), compare);
+	held->by_index = fg_calloc(held->n, sizeof(held->by_index[0]));
+	for (size_t i = 0; i < held->n; i++)
+		if (held->chains[i].id == FG_CHAIN_BASE)
+			held->by_index[held->n_base++] = &held->chains[i];
+	qsort(held->by_index, held->n_base, sizeof(held->by_index[0]), compare_index);
+}
+
+int fg_held_read(struct fg_netlink *nft, struct fg_held *out, uint32_t *generation, struct fg_error *err)
+{
+	for (int i = 0; i < READ_TRIES; i++) {
+		char buf[512] = { 0 };
+		struct fg_held held = { 0 };
+		uint32_t before, after;
+		int rc = fg_netlink_generation(nft, &before, err);
+		if (rc < 0)
+			return rc;
+		rc = ask_table(nft, &held.table);
+		if (rc == 0 && held.table) {
+			struct nlmsghdr *nlh =
+				nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETCHAIN, NFPROTO_NETDEV, NLM_F_DUMP, 0);
+			rc = fg_netlink_ask(nft, nlh, on_chain, &held);
+		}
+		if (rc < 0 && rc != -EINTR) {
+			fg_held_free(&held);
+			return fg_error_errno(err, rc == -EPERM ? FG_ENOTALLOWED : FG_EUNREACHABLE, -rc,
+					      "cannot read the chains of nf_tables");
+		}
+		if (rc == 0) {
+			rc = fg_netlink_generation(nft, &after, err);
+			if (rc < 0) {
+				fg_held_free(&held);
+				return rc;
+			}
+			if (before == after) {
+				sort_chains(&held);
+				*out = held;
+				*generation = before;
+				return 0;
+			}
+		}
+		fg_held_free(&held);
+	}
+	return fg_error_set(err, FG_EUNREACHABLE, "other programs keep changing nf_tables");
+}
+
+void fg_held_free(struct fg_held *held)
+{
+	free(held->by_index);
+	free(held->chains);
+	memset(held, 0, sizeof(*held));
+}
+
+static int compare_uuid(const void *key, const void *member)
+{
+	return strcmp(key, ((const struct fg_held_chain *)member)->uuid);
+}
+
+const struct fg_held_chain *fg_held_guest(const struct fg_held *held, const char *uuid, size_t *n)
+{
+	const struct fg_held_chain *end = held->chains + held->n, *c;
+
+	*n = 0;
+	if (!held->n)
+		return NULL;
+	c = bsearch(uuid, held->chains, held->n, sizeof(*c), compare_uuid);
+	if (!c)
+		return NULL;
+	while (c > held->chains && strcmp(c[-1].uuid, uuid) == 0)
+		c--;
+	while (c + *n < end && strcmp(c[*n].uuid, uuid) == 0)
+		(*n)++;
+	return c;
+}
+
+const struct fg_held_chain *fg_held_base(const struct fg_held *held, const char *uuid, uint32_t ifindex,
+					 enum fg_dir dir)
+{
+	size_t n;
+	const struct fg_held_chain *c = fg_held_guest(held, uuid, &n);
+
+	for (size_t i = 0; i < n; i++)
+		if (c[i].ifindex == ifindex && c[i].dir == dir && c[i].id == FG_CHAIN_BASE)
+			return &c[i];
+	return NULL;
+}
+
+const struct fg_held_chain *fg_held_other(const struct fg_held *held, const char *uuid, uint32_t ifindex)
+{
+	size_t low = 0, high = held->n_base;
+
+	while (low < high) { /* the first one with this ifindex */
+		size_t mid = low + (high - low) / 2;
+		if (held->by_index[mid]->ifindex < ifindex)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	for (; low < held->n_base && held->by_index[low]->ifindex == ifindex; low++)
+		if (strcmp(held->by_index[low]->uuid, uuid) != 0)
+			return held->by_index[low];
+	return NULL;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * Netlink: dumps of nf_tables, one-transaction batches, and questions about links.
+ *
+ *	fg_netlink_open -> fg_netlink_generation -> fg_netlink_dump … -> fg_batch_init -> fg_batch_msg … ->
+ *	fg_netlink_commit -> fg_batch_free -> fg_netlink_close
+ *
+ * A batch carries the generation it was computed from.  If another program changed the ruleset meanwhile the kernel
+ * refuses it, nothing is changed, and *stale says to compute it again.
+ */
+#ifndef FG_FILTER_NETLINK_H
+#define FG_FILTER_NETLINK_H
+
+#include <fixgate/error.h>
+
+#include <libmnl/libmnl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct fg_netlink {
+	struct mnl_socket *socket;
+	uint32_t portid, seq;
+	char *buf; /* for replies */
+};
+
+/* bus: NETLINK_NETFILTER or NETLINK_ROUTE. */
+int fg_netlink_open(struct fg_netlink *nl, int bus, struct fg_error *err) FG_MUST_CHECK;
+void fg_netlink_close(struct fg_netlink *nl);
+
+/* Send one request and give each answer to cb.  Returns 0, or a negative errno: -ENOENT if the kernel knows no such thing,
+ * -EINTR if a dump was overtaken by a change (start again). */
+int fg_netlink_ask(struct fg_netlink *nl, struct nlmsghdr *request, mnl_cb_t cb, void *data);
+
+/* The number of the ruleset's last change. */
+int fg_netlink_generation(struct fg_netlink *nl, uint32_t *out, struct fg_error *err) FG_MUST_CHECK;
+
+struct fg_batch {
+	char *buf;
+	size_t len, cap;
+	uint32_t seq;
+	size_t changes; /* messages between begin and end */
+	size_t last; /* offset of the last message */
+};
+void fg_batch_init(struct fg_batch *b, uint32_t generation);
+/* A new message; there is room for one rule or chain behind it.  Valid until the next call.  Then fg_batch_add it. */
+struct nlmsghdr *fg_batch_msg(struct fg_batch *b, uint16_t type, uint16_t flags);
+void fg_batch_add(struct fg_batch *b, const struct nlmsghdr *nlh);
+void fg_batch_free(struct fg_batch *b);
+
+/* All of the batch or nothing.  *stale as above, with 0 returned and nothing changed. */
+int fg_netlink_commit(struct fg_netlink *nl, struct fg_batch *b, bool *stale, struct fg_error *err) FG_MUST_CHECK;
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* IPv4, ARP (RFC 826) and DHCP (RFC 2131).  Offsets: net = IPv4 or ARP header, transport = TCP or UDP header. */
+#include "ruleset.h"
+
+#include <lib/util.h>
+
+#include <net/ethernet.h>
+#include <netinet/in.h>
+#include <string.h>
+
+enum { ARP_HEAD = 0, ARP_OP = 6, ARP_SHA = 8, ARP_SPA = 14, ARP_THA = 18, ARP_TPA = 24 };
+enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
+enum { IP4_FRAG = 6, IP4_PROTO = 9, IP4_SADDR = 12, IP4_DADDR = 16 };
+#define ETHER_MIN 60 /* without FCS; a shorter frame may arrive padded to it */
+
+static void arp_head(struct fg_ruleset *set, enum fg_dir dir)
+{
+	static const uint8_t head[6] = { 0, 1, 0x08, 0x00, 6, 4 }; /* Ethernet, IPv4, their lengths */
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ARP);
+
+	fg_is_not(r, FG_SRC_NET, ARP_HEAD, head, sizeof(head));
+	fg_drop(r, "arp");
+	r = fg_rule_add(set, dir, FG_CHAIN_ARP);
+	fg_longer_than(r, dir == FG_DIR_FROM_GUEST ? ETHER_MIN - 14 : ETHER_MIN);
+	fg_drop(r, "arp");
+}
+
+static struct fg_rule *arp_to_peer(struct fg_ruleset *set, const struct fg_peer *p, uint16_t op)
+{
+	struct fg_rule *r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ARP);
+
+	fg_is16(r, FG_SRC_NET, ARP_OP, op);
+	fg_is(r, FG_SRC_NET, ARP_TPA, &p->address.v4, 4);
+	fg_goto(r, FG_CHAIN_OK);
+	return r;
+}
+
+static void arp_from_guest(const struct fg_peer *peers, size_t n, const uint8_t mac[6], struct fg_ruleset *set)
+{
+	struct fg_rule *r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ARP);
+
+	fg_is_not(r, FG_SRC_NET, ARP_SHA, mac, 6);
+	fg_drop(r, "spoofed-arp");
+	for (size_t i = 0; i < n; i++) {
+		if (fg_mac_known(peers[i].mac)) {
+			for (uint16_t op = ARP_REQUEST; op <= ARP_REPLY; op++) {
+				r = arp_to_peer(set, &peers[i], op);
+				r->rewrite = true;
+				memcpy(r->dmac, peers[i].mac, 6);
+			}
+			continue;
+		}
+		fg_is(arp_to_peer(set, &peers[i], ARP_REQUEST), FG_SRC_LINK, 0, fg_mac_broadcast, 6);
+		fg_is_unicast(arp_to_peer(set, &peers[i], ARP_REQUEST));
+		fg_is_unicast(arp_to_peer(set, &peers[i], ARP_REPLY));
+	}
+}
+
+static void arp_to_guest(const struct fg_peer *peers, size_t n, const uint8_t mac[6], struct fg_ruleset *set)
+{
+	for (size_t i = 0; i < n; i++)
+		for (int k = 0; k < 3; k++) { /* request to all, request to the guest, reply to the guest */
+			struct fg_rule *r = fg_rule_add(set, FG_DIR_TO_GUEST, FG_CHAIN_ARP);
+			fg_is(r, FG_SRC_LINK, 0, k == 0 ? fg_mac_broadcast : mac, 6);
+			fg_is16(r, FG_SRC_NET, ARP_OP, k < 2 ? ARP_REQUEST : ARP_REPLY);
+			fg_is(r, FG_SRC_NET, ARP_SPA, &peers[i].address.v4, 4);
+			if (fg_mac_known(peers[i].mac))
+				fg_is(r, FG_SRC_NET, ARP_SHA, peers[i].mac, 6);
+			if (k == 2)
+				fg_is(r, FG_SRC_NET, ARP_THA, mac, 6);
+			fg_goto(r, FG_CHAIN_OK);
+		}
+}
+
+static void ip4_head(struct fg_ruleset *set, enum fg_dir dir)
+{
+	const uint8_t plain = 0x45; /* version 4, header of 20 bytes */
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+
+	fg_is_not(r, FG_SRC_NET, 0, &plain, 1);
+	fg_drop(r, "ip-options");
+	r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+	fg_bits16(r, FG_SRC_NET, FG_CMP_NEQ, IP4_FRAG, 0xbfff); /* all but "don't fragment" */
+	fg_drop(r, "fragment");
+}
+
+static void tcp4(const struct fg_filter_guest *g, const struct fg_filter_server *s, const uint8_t mac[6],
+		 enum fg_dir dir, struct fg_ruleset *set)
+{
+	bool out = dir == FG_DIR_FROM_GUEST;
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+	uint8_t link[6];
+
+	fg_server_link(g, s, link);
+	if (!out)
+		fg_is(r, FG_SRC_LINK, 0, mac, 6);
+	else if (fg_mac_known(link))
+		fg_is(r, FG_SRC_LINK, 0, link, 6);
+	else
+		fg_is_unicast(r);
+	if (!out && fg_mac_known(s->mac)) /* not a gateway's: it may send from another MAC than it answers for (VRRP) */
+		fg_is(r, FG_SRC_LINK, 6, s->mac, 6);
+	fg_is8(r, FG_SRC_NET, IP4_PROTO, IPPROTO_TCP);
+	fg_is8(r, FG_SRC_L4PROTO, 0, IPPROTO_TCP);
+	fg_is(r, FG_SRC_NET, out ? IP4_DADDR : IP4_SADDR, &s->address.v4, 4);
+	fg_is16(r, FG_SRC_TRANSPORT, out ? 2 : 0, s->port);
+	fg_goto(r, FG_CHAIN_OK);
+}
+
+/* BOOTP message inside UDP: op, htype, hlen at 8; chaddr at 36; magic cookie at 244 (RFC 2131, figure 1). */
+static void dhcp(const struct fg_filter_guest *g, const uint8_t mac[6], enum fg_dir dir, struct fg_ruleset *set)
+{
+	bool out = dir == FG_DIR_FROM_GUEST;
+	const uint8_t ports[4] = { 0, out ? 68 : 67, 0, out ? 67 : 68 }, head[3] = { out ? 1 : 2, 1, 6 };
+	const struct in_addr all = { INADDR_BROADCAST };
+
+	for (int k = 0; k < 2; k++) { /* to all, to one */
+		struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+		if (k == 0)
+			fg_is(r, FG_SRC_LINK, 0, fg_mac_broadcast, 6);
+		else if (out)
+			fg_is_unicast(r);
+		else
+			fg_is(r, FG_SRC_LINK, 0, mac, 6);
+		fg_is8(r, FG_SRC_L4PROTO, 0, IPPROTO_UDP);
+		if (!out)
+			fg_is(r, FG_SRC_NET, IP4_SADDR, &g->dhcp.v4, 4);
+		else
+			fg_is(r, FG_SRC_NET, IP4_DADDR, k == 0 ? &all : &g->dhcp.v4, 4);
+		fg_is(r, FG_SRC_TRANSPORT, 0, ports, 4);
+		fg_is(r, FG_SRC_TRANSPORT, 8, head, 3);
+		fg_is(r, FG_SRC_TRANSPORT, 36, mac, 6);
+		if (out)
+			fg_goto(r, FG_CHAIN_OK);
+		else
+			fg_pass(r, "pass-dhcp");
+	}
+}
+
+/* What is left is dropped; say why. */
+static void ip4_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct fg_ruleset *set)
+{
+	bool out = dir == FG_DIR_FROM_GUEST;
+	const uint8_t tcp = IPPROTO_TCP;
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+
+	fg_is_not(r, FG_SRC_NET, IP4_PROTO, &tcp, 1);
+	fg_drop(r, "protocol");
+	for (size_t i = 0; i < g->n_servers; i++) {
+		if (g->servers[i].address.family != AF_INET)
+			continue;
+		r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+		fg_is(r, FG_SRC_NET, out ? IP4_DADDR : IP4_SADDR, &g->servers[i].address.v4, 4);
+		fg_is16(r, FG_SRC_TRANSPORT, out ? 2 : 0, g->servers[i].port);
+		fg_drop(r, "wrong-mac");
+		r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+		fg_is(r, FG_SRC_NET, out ? IP4_DADDR : IP4_SADDR, &g->servers[i].address.v4, 4);
+		fg_drop(r, "wrong-port");
+	}
+	fg_drop(fg_rule_add(set, dir, FG_CHAIN_IP4), "wrong-address");
+}
+
+void fg_ruleset_ip4(const struct fg_filter_guest *g, const uint8_t mac[6], enum fg_dir dir, struct fg_ruleset *set)
+{
+	struct fg_peer peers[FG_PEERS_MAX];
+	size_t n = fg_peers(g, AF_INET, peers);
+
+	arp_head(set, dir);
+	if (dir == FG_DIR_FROM_GUEST)
+		arp_from_guest(peers, n, mac, set);
+	else
+		arp_to_guest(peers, n, mac, set);
+	fg_drop(fg_rule_add(set, dir, FG_CHAIN_ARP), "arp");
+
+	ip4_head(set, dir);
+	for (size_t i = 0; i < g->n_servers; i++)
+		if (g->servers[i].address.family == AF_INET)
+			tcp4(g, &g->servers[i], mac, dir, set);
+	if (g->dhcp.family == AF_INET)
+		dhcp(g, mac, dir, set);
+	ip4_reasons(g, dir, set);
+}

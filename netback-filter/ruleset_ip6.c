@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* IPv6 (RFC 8200) and neighbour discovery (RFC 4861).  Offsets: net = IPv6 header, transport = TCP or ICMPv6 header. */
+#include "ruleset.h"
+
+#include <lib/util.h>
+
+#include <netinet/in.h>
+#include <string.h>
+
+enum { IP6_LENGTH = 4, IP6_NEXT = 6, IP6_HOPS = 7, IP6_SADDR = 8, IP6_DADDR = 24 };
+enum { ND_TYPE = 0, ND_FLAGS = 4, ND_TARGET = 8, ND_OPTION = 24, ND_BARE = 24, ND_WITH_OPTION = 32 };
+enum { ND_SOLICIT = 135 << 8, ND_ADVERT = 136 << 8 }; /* type and code 0 */
+
+static void tcp6(const struct fg_filter_guest *g, const struct fg_filter_server *s, const uint8_t mac[6],
+		 enum fg_dir dir, struct fg_ruleset *set)
+{
+	bool out = dir == FG_DIR_FROM_GUEST;
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP6);
+	uint8_t link[6];
+
+	fg_server_link(g, s, link);
+	if (!out)
+		fg_is(r, FG_SRC_LINK, 0, mac, 6);
+	else if (fg_mac_known(link))
+		fg_is(r, FG_SRC_LINK, 0, link, 6);
+	else
+		fg_is_unicast(r);
+	if (!out && fg_mac_known(s->mac))
+		fg_is(r, FG_SRC_LINK, 6, s->mac, 6);
+	fg_is8(r, FG_SRC_NET, IP6_NEXT, IPPROTO_TCP); /* directly after the base header */
+	fg_is8(r, FG_SRC_L4PROTO, 0, IPPROTO_TCP);
+	fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &s->address.v6, 16);
+	fg_is16(r, FG_SRC_TRANSPORT, out ? 2 : 0, s->port);
+	fg_goto(r, FG_CHAIN_OK);
+}
+
+static void nd_shape(struct fg_ruleset *set, enum fg_dir dir)
+{
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ND);
+
+	fg_is_not16(r, FG_SRC_NET, IP6_LENGTH, ND_BARE); /* no option, or one link-layer address */
+	fg_is_not16(r, FG_SRC_NET, IP6_LENGTH, ND_WITH_OPTION);
+	fg_drop(r, "neighbour");
+}
+
+/* A solicitation or advertisement with an option must carry this link-layer address in it. */
+static void nd_option(struct fg_ruleset *set, enum fg_dir dir, uint16_t type, const uint8_t mac[6],
+		      const struct in6_addr *saddr)
+{
+	uint8_t option[8] = { type == ND_SOLICIT ? 1 : 2, 1 };
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ND);
+
+	memcpy(option + 2, mac, 6);
+	fg_is16(r, FG_SRC_TRANSPORT, ND_TYPE, type);
+	fg_is16(r, FG_SRC_NET, IP6_LENGTH, ND_WITH_OPTION);
+	if (saddr)
+		fg_is(r, FG_SRC_NET, IP6_SADDR, saddr, 16);
+	fg_is_not(r, FG_SRC_TRANSPORT, ND_OPTION, option, 8);
+	fg_drop(r, "spoofed-neighbour");
+}
+
+static void nd_from_guest(const struct fg_peer *peers, size_t n, const uint8_t mac[6], struct fg_ruleset *set)
+{
+	const uint8_t sn_mac[3] = { 0x33, 0x33, 0xff };
+	struct fg_rule *r;
+
+	nd_option(set, FG_DIR_FROM_GUEST, ND_SOLICIT, mac, NULL);
+	nd_option(set, FG_DIR_FROM_GUEST, ND_ADVERT, mac, NULL);
+	r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ND);
+	fg_is16(r, FG_SRC_TRANSPORT, ND_TYPE, ND_ADVERT);
+	fg_bits16(r, FG_SRC_TRANSPORT, FG_CMP_NEQ, ND_FLAGS, 0x8000); /* "I am a router" */
+	fg_drop(r, "spoofed-neighbour");
+	for (size_t i = 0; i < n; i++) {
+		const struct in6_addr *a = &peers[i].address.v6, sn = fg_solicited_node(a);
+		for (int k = 0; k < 3; k++) { /* solicitation to the group, to the address; advertisement */
+			r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ND);
+			if (fg_mac_known(peers[i].mac)) {
+				r->rewrite = true;
+				memcpy(r->dmac, peers[i].mac, 6);
+			} else if (k == 0) {
+				fg_is(r, FG_SRC_LINK, 0, sn_mac, 3);
+				fg_is(r, FG_SRC_LINK, 3, &a->s6_addr[13], 3);
+			} else {
+				fg_is_unicast(r);
+			}
+			fg_is16(r, FG_SRC_TRANSPORT, ND_TYPE, k < 2 ? ND_SOLICIT : ND_ADVERT);
+			fg_is(r, FG_SRC_NET, IP6_DADDR, k == 0 ? &sn : a, 16);
+			if (k < 2)
+				fg_is(r, FG_SRC_TRANSPORT, ND_TARGET, a, 16);
+			if (k == 0) /* without it the answer could not be sent: RFC 4861, 4.3 */
+				fg_is16(r, FG_SRC_NET, IP6_LENGTH, ND_WITH_OPTION);
+			fg_goto(r, FG_CHAIN_OK);
+		}
+	}
+}
+
+static void nd_to_guest(const struct fg_peer *peers, size_t n, const uint8_t mac[6], struct fg_ruleset *set)
+{
+	const uint8_t sn_mac[3] = { 0x33, 0x33, 0xff };
+
+	for (size_t i = 0; i < n; i++) {
+		const struct in6_addr *a = &peers[i].address.v6;
+		if (fg_mac_known(peers[i].mac)) {
+			nd_option(set, FG_DIR_TO_GUEST, ND_SOLICIT, peers[i].mac, a);
+			nd_option(set, FG_DIR_TO_GUEST, ND_ADVERT, peers[i].mac, a);
+		}
+		for (int k = 0; k < 3; k++) {
+			struct fg_rule *r = fg_rule_add(set, FG_DIR_TO_GUEST, FG_CHAIN_ND);
+			if (k == 0)
+				fg_is(r, FG_SRC_LINK, 0, sn_mac, 3);
+			else
+				fg_is(r, FG_SRC_LINK, 0, mac, 6);
+			fg_is16(r, FG_SRC_TRANSPORT, ND_TYPE, k < 2 ? ND_SOLICIT : ND_ADVERT);
+			fg_is(r, FG_SRC_NET, IP6_SADDR, a, 16);
+			if (k == 2)
+				fg_is(r, FG_SRC_TRANSPORT, ND_TARGET, a, 16);
+			fg_goto(r, FG_CHAIN_OK);
+		}
+	}
+}
+
+/* What is left is dropped; say why. */
+static void ip6_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct fg_ruleset *set)
+{
+	static const struct {
+		uint8_t next;
+		const char *reason;
+	} kinds[] = { { IPPROTO_ICMPV6, "icmpv6" }, { IPPROTO_UDP, "protocol" }, { IPPROTO_FRAGMENT, "fragment" } };
+	bool out = dir == FG_DIR_FROM_GUEST;
+	const uint8_t tcp = IPPROTO_TCP;
+	struct fg_rule *r;
+
+	for (size_t i = 0; i < FG_COUNT(kinds); i++) {
+		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
+		fg_is8(r, FG_SRC_NET, IP6_NEXT, kinds[i].next);
+		fg_drop(r, kinds[i].reason);
+	}
+	r = fg_rule_add(set, dir, FG_CHAIN_IP6);
+	fg_is_not(r, FG_SRC_NET, IP6_NEXT, &tcp, 1);
+	fg_drop(r, "extension-header");
+	for (size_t i = 0; i < g->n_servers; i++) {
+		if (g->servers[i].address.family != AF_INET6)
+			continue;
+		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
+		fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &g->servers[i].address.v6, 16);
+		fg_is16(r, FG_SRC_TRANSPORT, out ? 2 : 0, g->servers[i].port);
+		fg_drop(r, "wrong-mac");
+		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
+		fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &g->servers[i].address.v6, 16);
+		fg_drop(r, "wrong-port");
+	}
+	fg_drop(fg_rule_add(set, dir, FG_CHAIN_IP6), "wrong-address");
+}
+
+void fg_ruleset_ip6(const struct fg_filter_guest *g, const uint8_t mac[6], enum fg_dir dir, struct fg_ruleset *set)
+{
+	struct fg_peer peers[FG_PEERS_MAX];
+	size_t n = fg_peers(g, AF_INET6, peers);
+	struct fg_rule *r;
+
+	for (size_t i = 0; i < g->n_servers; i++)
+		if (g->servers[i].address.family == AF_INET6)
+			tcp6(g, &g->servers[i], mac, dir, set);
+	r = fg_rule_add(set, dir, FG_CHAIN_IP6);
+	fg_is8(r, FG_SRC_NET, IP6_NEXT, IPPROTO_ICMPV6);
+	fg_is8(r, FG_SRC_NET, IP6_HOPS, 255); /* has crossed no router: RFC 4861, 7.1 */
+	fg_is8(r, FG_SRC_L4PROTO, 0, IPPROTO_ICMPV6);
+	fg_goto(r, FG_CHAIN_ND);
+	ip6_reasons(g, dir, set);
+
+	nd_shape(set, dir);
+	if (dir == FG_DIR_FROM_GUEST)
+		nd_from_guest(peers, n, mac, set);
+	else
+		nd_to_guest(peers, n, mac, set);
+	fg_drop(fg_rule_add(set, dir, FG_CHAIN_ND), "neighbour");
+}
