@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <openssl/ec.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 	do {                                                                                                           \
 		if (!(x)) {                                                                                            \
 			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                                        \
+			ERR_print_errors_fp(stderr);                                                                   \
 			abort();                                                                                       \
 		}                                                                                                      \
 	} while (0)
@@ -97,10 +99,12 @@ X509_CRL *maker_crl(const struct maker_id *ca, const long *serials, size_t n, in
 	X509V3_set_ctx_nodb(&ctx);
 	X509V3_set_ctx(&ctx, ca->cert, NULL, NULL, crl, 0);
 	X509_EXTENSION *aki = X509V3_EXT_conf_nid(NULL, &ctx, NID_authority_key_identifier, "keyid:always");
-	X509_EXTENSION *number = X509V3_EXT_conf_nid(NULL, &ctx, NID_crl_number, "1");
-	NEED(aki && X509_CRL_add_ext(crl, aki, -1) == 1 && number && X509_CRL_add_ext(crl, number, -1) == 1);
+	ASN1_INTEGER *number = ASN1_INTEGER_new();
+	ASN1_INTEGER_set(number, 1);
+	NEED(aki && X509_CRL_add_ext(crl, aki, -1) == 1);
+	NEED(X509_CRL_add1_ext_i2d(crl, NID_crl_number, number, 0, 0) == 1);
 	X509_EXTENSION_free(aki);
-	X509_EXTENSION_free(number);
+	ASN1_INTEGER_free(number);
 	NEED(X509_CRL_sign(crl, ca->key, EVP_sha256()) > 0);
 	ASN1_TIME_free(from);
 	ASN1_TIME_free(to);
@@ -116,12 +120,21 @@ CMS_ContentInfo *maker_cms(const char *text, const struct maker_id *const *signe
 	NEED(cms && bio);
 	if (how.content_nid)
 		NEED(CMS_set1_eContentType(cms, OBJ_nid2obj(how.content_nid)) == 1);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		bool again = i > 0 && signers[i]->cert == signers[i - 1]->cert;
 		NEED(CMS_add1_signer(cms, signers[i]->cert, signers[i]->key, how.md ? how.md : EVP_sha256(),
-				     flags | CMS_PARTIAL));
+				     flags | CMS_PARTIAL | (again ? CMS_NOCERTS : 0)));
+	}
 	if (how.extra)
 		NEED(CMS_add1_cert(cms, how.extra) == 1);
-	NEED(CMS_final(cms, bio, NULL, flags) == 1);
+	if (n > 0) {
+		NEED(CMS_final(cms, bio, NULL, flags) == 1);
+	} else { /* CMS_final() wants a signer */
+		ASN1_OCTET_STRING **content = CMS_get0_content(cms);
+		ASN1_OCTET_STRING_free(*content);
+		*content = ASN1_OCTET_STRING_new();
+		NEED(ASN1_OCTET_STRING_set(*content, (const uint8_t *)text, (int)strlen(text)) == 1);
+	}
 	BIO_free(bio);
 	return cms;
 }
