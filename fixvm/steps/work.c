@@ -118,7 +118,8 @@ static int check_applies(struct fg_fixvm *vm, enum fg_applies *applies, char **r
 static int run_one(struct fg_fixvm *vm, enum fg_step step, const char *program, int *exit_status, struct fg_error *err)
 {
 	enter(vm, step);
-	fg_console_say(&vm->console, FG_FIXVM_RUNNING, "{s:s}", "entry", program);
+	if (step == FG_STEP_ENTRY)
+		fg_console_say(&vm->console, FG_FIXVM_RUNNING, "{s:s}", "entry", program);
 	int rc = fg_run_program(vm, program, exit_status, err);
 	if (!rc && *exit_status)
 		rc = fg_error_set(err, FG_EFAILED, "%s: exit status %d", program, *exit_status);

@@ -19,7 +19,9 @@
  *	        "address":"10.99.0.11/24","gateway":"10.99.0.1",          static only; gateway may be absent
  *	        "neighbours":[{"address":"10.99.0.2","mac":"…"}]},        permanent ARP/ND entries: no broadcast then
  *	 "bundle":{"digest":"<sha256 of the whole file>","head_digest":"<hex>"},
- *	 "disks":[{"vdev":"xvda","mode":"w"|"r"}]}
+ *	 "disks":[{"vdev":"xvda","mode":"w"|"r"}],
+ *	 "closed_wait_s":N}                                               optional, default 60: how long to wait for "closed"
+ * Unknown keys are refused.
  *
  * 2. The console: lines "@fixgate1 <nonce> <type> <json object>\n", at most FG_FIXVM_LINE_MAX bytes with the
  * newline.  Everything else on the console is noise for the log.  dom0 treats each byte as hostile: a line with
