@@ -3,7 +3,6 @@
 #include "sqlite.h"
 
 #include <inttypes.h>
-#include <openssl/sha.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -187,16 +186,6 @@ int fg_sqlite_ledger_put(struct fg_store *store, const char *client, const char 
 		" at_ms = excluded.at_ms",
 		"sssiissssi", client, fix, fg_status_name(row->status), row->version, row->fixed_version, row->job,
 		state, reason, isolator, at_ms);
-}
-
-void fg_audit_hash(const char *previous, const struct fg_store_audit *entry, char hash[65])
-{
-	fg_autofree char *text = fg_asprintf("%s\n%" PRId64 "\n%" PRId64 "\n%s\n%s\n%s", previous, entry->n,
-					     entry->at_ms, entry->who, entry->what, entry->detail);
-	uint8_t digest[SHA256_DIGEST_LENGTH];
-
-	SHA256((const unsigned char *)text, strlen(text), digest);
-	fg_hex_encode(digest, sizeof(digest), hash);
 }
 
 static int audit_append(struct fg_store *store, int64_t now_ms, const char *who, const char *what, const char *detail,

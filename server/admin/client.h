@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The administrator's side of the /v1 API: one connection, kept alive. */
+#ifndef FG_ADMIN_CLIENT_H
+#define FG_ADMIN_CLIENT_H
+
+#include <fixgate/error.h>
+#include <jansson.h>
+#include <stdint.h>
+
+#define FG_ADMIN_ANSWER_MAX (64u << 20)
+
+struct fg_admin;
+
+struct fg_admin_files {
+	const char *url, *ca, *cert, *key;
+};
+int fg_admin_open(const struct fg_admin_files *files, struct fg_admin **out, struct fg_error *err) FG_MUST_CHECK;
+void fg_admin_close(struct fg_admin *admin);
+
+/*
+ * body (NULL: none) is borrowed.  On success *answer is the caller's.  An error answer of the server becomes an error of
+ * the same code; UNREACHABLE when there was no answer.
+ */
+int fg_admin_call(struct fg_admin *admin, const char *method, const char *path, const json_t *body, json_t **answer,
+		  struct fg_error *err) FG_MUST_CHECK;
+/* PUT of one part of total bytes. */
+int fg_admin_put_part(struct fg_admin *admin, const char *path, const void *bytes, size_t len, uint64_t offset,
+		      uint64_t total, json_t **answer, struct fg_error *err) FG_MUST_CHECK;
+
+/*
+ * GET page after page: path (without query), then "?after=<next>" while the answers have "next".  The lists under key in one array.
+ */
+int fg_admin_pages(struct fg_admin *admin, const char *path, const char *key, json_t **list,
+		   struct fg_error *err) FG_MUST_CHECK;
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What fixgate-admin can do; each prints its result to stdout, as a table or (json) as JSON. */
+#ifndef FG_ADMIN_VERBS_H
+#define FG_ADMIN_VERBS_H
+
+#include "client.h"
+
+#include <stdbool.h>
+
+#define FG_ADMIN_GUESTS_MAX 1000
+
+struct fg_admin_options {
+	bool json, all, force;
+	const char *fix;
+	int64_t version; /* 0: the newest */
+	char *guests[FG_ADMIN_GUESTS_MAX];
+	size_t n_guests;
+};
+
+int fg_admin_publish(struct fg_admin *a, const struct fg_admin_options *o, const char *file,
+		     struct fg_error *err) FG_MUST_CHECK;
+/* NOTFOUND, after the others were offered, if a guest that was named does not exist. */
+int fg_admin_offer(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+int fg_admin_clients(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+int fg_admin_fixes(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+int fg_admin_offers(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+int fg_admin_audit(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+/* DIFFERS names the first entry that does not fit the one before. */
+int fg_admin_audit_verify(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+
+#endif
