@@ -41,6 +41,9 @@ enum fg_source {
 	FG_SRC_LENGTH, /* the frame's length: without the Ethernet header from the guest, with it to the guest */
 	FG_SRC_L4PROTO, /* protocol after a *valid* IPv4 or IPv6 header; no match otherwise */
 	FG_SRC_IFINDEX, /* the netdev the frame is on */
+	/* Always so where our rules stand; they tell nft(8) how to print what follows, and cost a load and a compare. */
+	FG_SRC_IFTYPE, /* the input netdev's ARPHRD_ type, host order; from the guest only */
+	FG_SRC_PROTOCOL, /* the ethertype the kernel handles the frame as (behind a tag) */
 };
 enum fg_cmp { FG_CMP_EQ, FG_CMP_NEQ, FG_CMP_GT };
 enum fg_verdict { FG_VERDICT_ACCEPT, FG_VERDICT_DROP, FG_VERDICT_GOTO };
@@ -54,10 +57,11 @@ struct fg_match {
 	uint8_t mask[16], value[16];
 };
 
-#define FG_RULE_MATCHES_MAX 10
+#define FG_RULE_MATCHES_MAX 13
 
 /* All matches must hold; then, in this order: limit, rewrite, counter, verdict. */
 struct fg_rule {
+	enum fg_dir dir;
 	struct fg_match match[FG_RULE_MATCHES_MAX];
 	uint8_t n_match;
 	uint32_t over_pps; /* 0 = no limit; else the rule applies only to frames over this rate */

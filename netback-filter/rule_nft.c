@@ -88,6 +88,12 @@ static void add_match(struct nftnl_rule *r, const struct fg_match *m, enum fg_di
 	case FG_SRC_IFINDEX:
 		add_meta(r, dir == FG_DIR_FROM_GUEST ? NFT_META_IIF : NFT_META_OIF);
 		break;
+	case FG_SRC_IFTYPE:
+		add_meta(r, NFT_META_IIFTYPE);
+		break;
+	case FG_SRC_PROTOCOL:
+		add_meta(r, NFT_META_PROTOCOL);
+		break;
 	}
 	if (m->masked) {
 		e = add_expr(r, "bitwise");

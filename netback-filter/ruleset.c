@@ -6,6 +6,8 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <net/ethernet.h>
+#include <net/if_arp.h>
+#include <netinet/in.h>
 #include <string.h>
 
 const uint8_t fg_mac_broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
@@ -17,7 +19,7 @@ bool fg_mac_known(const uint8_t mac[6])
 	return memcmp(mac, zero, 6) != 0;
 }
 
-struct fg_rule *fg_rule_add(struct fg_ruleset *set, enum fg_dir dir, enum fg_chain_id id)
+struct fg_rule *fg_rule_bare(struct fg_ruleset *set, enum fg_dir dir, enum fg_chain_id id)
 {
 	struct fg_chain *c = &set->chains[dir][id];
 
@@ -29,20 +31,58 @@ struct fg_rule *fg_rule_add(struct fg_ruleset *set, enum fg_dir dir, enum fg_cha
 	}
 	struct fg_rule *r = &c->rules[c->n++];
 	memset(r, 0, sizeof(*r));
+	r->dir = dir;
 	return r;
 }
 
-static struct fg_match *add_match(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset,
-				  const void *value, uint8_t len)
+static struct fg_match *append(struct fg_rule *r, enum fg_source source, const void *value, uint8_t len)
 {
 	if (r->n_match == FG_RULE_MATCHES_MAX || len > sizeof(r->match[0].value))
 		abort();
 	struct fg_match *m = &r->match[r->n_match++];
 	m->source = source;
-	m->cmp = cmp;
-	m->offset = offset;
 	m->len = len;
 	memcpy(m->value, value, len);
+	return m;
+}
+
+void fg_protocol(struct fg_rule *r, uint16_t ethertype)
+{
+	uint16_t be = htons(ethertype);
+
+	append(r, FG_SRC_PROTOCOL, &be, 2);
+}
+
+struct fg_rule *fg_rule_add(struct fg_ruleset *set, enum fg_dir dir, enum fg_chain_id id)
+{
+	static const uint16_t protocols[FG_CHAIN_COUNT] = { [FG_CHAIN_ARP] = ETHERTYPE_ARP,
+							    [FG_CHAIN_IP4] = ETHERTYPE_IP,
+							    [FG_CHAIN_IP6] = ETHERTYPE_IPV6,
+							    [FG_CHAIN_ND] = ETHERTYPE_IPV6 };
+	static const uint8_t icmpv6 = IPPROTO_ICMPV6;
+	struct fg_rule *r = fg_rule_bare(set, dir, id);
+
+	if (protocols[id])
+		fg_protocol(r, protocols[id]);
+	if (id == FG_CHAIN_ND)
+		append(r, FG_SRC_L4PROTO, &icmpv6, 1);
+	return r;
+}
+
+/* Let nft(8) print Ethernet fields by name.  It knows no such hint for the way out, where there is no input device. */
+static struct fg_match *add_match(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset,
+				  const void *value, uint8_t len)
+{
+	static const uint16_t ethernet = ARPHRD_ETHER;
+	bool typed = source != FG_SRC_LINK || r->dir != FG_DIR_FROM_GUEST;
+
+	for (size_t i = 0; i < r->n_match; i++)
+		typed |= r->match[i].source == FG_SRC_IFTYPE;
+	if (!typed)
+		append(r, FG_SRC_IFTYPE, &ethernet, 2);
+	struct fg_match *m = append(r, source, value, len);
+	m->cmp = cmp;
+	m->offset = offset;
 	return m;
 }
 
@@ -232,7 +272,7 @@ static void build_base(struct fg_ruleset *set, enum fg_dir dir, uint32_t ifindex
 		fg_is16(r, FG_SRC_LINK, 12, tags[i]);
 		fg_drop(r, "vlan");
 	}
-	fg_drop(fg_rule_add(set, dir, FG_CHAIN_BASE), "ethertype");
+	fg_drop(fg_rule_bare(set, dir, FG_CHAIN_BASE), "ethertype");
 }
 
 void fg_ruleset_build(const struct fg_filter_guest *guest, const uint8_t mac[6], uint32_t ifindex,

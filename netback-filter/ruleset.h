@@ -19,8 +19,11 @@ size_t fg_peers(const struct fg_filter_guest *g, int family, struct fg_peer out[
 struct in6_addr fg_link_local(const uint8_t mac[6]);
 struct in6_addr fg_solicited_node(const struct in6_addr *a);
 
-/* Append a rule; valid until the next one is appended. */
+/* Append a rule; valid until the next one is appended.  In the chains of a protocol it begins with the match for it. */
 struct fg_rule *fg_rule_add(struct fg_ruleset *set, enum fg_dir dir, enum fg_chain_id id);
+/* A rule without any match: for all that gets there. */
+struct fg_rule *fg_rule_bare(struct fg_ruleset *set, enum fg_dir dir, enum fg_chain_id id);
+void fg_protocol(struct fg_rule *r, uint16_t ethertype);
 void fg_is(struct fg_rule *r, enum fg_source source, uint8_t offset, const void *value, uint8_t len);
 void fg_is_not(struct fg_rule *r, enum fg_source source, uint8_t offset, const void *value, uint8_t len);
 void fg_is8(struct fg_rule *r, enum fg_source source, uint8_t offset, uint8_t value);

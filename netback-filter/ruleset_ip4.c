@@ -13,25 +13,30 @@ enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
 enum { IP4_FRAG = 6, IP4_PROTO = 9, IP4_SADDR = 12, IP4_DADDR = 16 };
 #define ETHER_MIN 60 /* without FCS; a shorter frame may arrive padded to it */
 
-static void arp_head(struct fg_ruleset *set, enum fg_dir dir)
+static void arp_length(struct fg_ruleset *set, enum fg_dir dir)
 {
-	static const uint8_t head[6] = { 0, 1, 0x08, 0x00, 6, 4 }; /* Ethernet, IPv4, their lengths */
 	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ARP);
 
-	fg_is_not(r, FG_SRC_NET, ARP_HEAD, head, sizeof(head));
-	fg_drop(r, "arp");
-	r = fg_rule_add(set, dir, FG_CHAIN_ARP);
 	fg_longer_than(r, dir == FG_DIR_FROM_GUEST ? ETHER_MIN - 14 : ETHER_MIN);
 	fg_drop(r, "arp");
 }
 
+static struct fg_rule *arp_rule(struct fg_ruleset *set, enum fg_dir dir, uint16_t op)
+{
+	static const uint8_t head[6] = { 0, 1, 0x08, 0x00, 6, 4 }; /* Ethernet, IPv4, their lengths */
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ARP);
+
+	fg_is(r, FG_SRC_NET, ARP_HEAD, head, sizeof(head));
+	fg_is16(r, FG_SRC_NET, ARP_OP, op);
+	fg_goto(r, FG_CHAIN_OK);
+	return r;
+}
+
 static struct fg_rule *arp_to_peer(struct fg_ruleset *set, const struct fg_peer *p, uint16_t op)
 {
-	struct fg_rule *r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ARP);
+	struct fg_rule *r = arp_rule(set, FG_DIR_FROM_GUEST, op);
 
-	fg_is16(r, FG_SRC_NET, ARP_OP, op);
 	fg_is(r, FG_SRC_NET, ARP_TPA, &p->address.v4, 4);
-	fg_goto(r, FG_CHAIN_OK);
 	return r;
 }
 
@@ -60,24 +65,24 @@ static void arp_to_guest(const struct fg_peer *peers, size_t n, const uint8_t ma
 {
 	for (size_t i = 0; i < n; i++)
 		for (int k = 0; k < 3; k++) { /* request to all, request to the guest, reply to the guest */
-			struct fg_rule *r = fg_rule_add(set, FG_DIR_TO_GUEST, FG_CHAIN_ARP);
+			struct fg_rule *r = arp_rule(set, FG_DIR_TO_GUEST, k < 2 ? ARP_REQUEST : ARP_REPLY);
 			fg_is(r, FG_SRC_LINK, 0, k == 0 ? fg_mac_broadcast : mac, 6);
-			fg_is16(r, FG_SRC_NET, ARP_OP, k < 2 ? ARP_REQUEST : ARP_REPLY);
 			fg_is(r, FG_SRC_NET, ARP_SPA, &peers[i].address.v4, 4);
 			if (fg_mac_known(peers[i].mac))
 				fg_is(r, FG_SRC_NET, ARP_SHA, peers[i].mac, 6);
 			if (k == 2)
 				fg_is(r, FG_SRC_NET, ARP_THA, mac, 6);
-			fg_goto(r, FG_CHAIN_OK);
 		}
 }
 
 static void ip4_head(struct fg_ruleset *set, enum fg_dir dir)
 {
-	const uint8_t plain = 0x45; /* version 4, header of 20 bytes */
+	const uint8_t plain = 5; /* header of 20 bytes; the version is checked with the protocol */
 	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 
 	fg_is_not(r, FG_SRC_NET, 0, &plain, 1);
+	r->match[r->n_match - 1].masked = true;
+	r->match[r->n_match - 1].mask[0] = 0x0f;
 	fg_drop(r, "ip-options");
 	r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 	fg_bits16(r, FG_SRC_NET, FG_CMP_NEQ, IP4_FRAG, 0xbfff); /* all but "don't fragment" */
@@ -157,7 +162,7 @@ static void ip4_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct
 		fg_is(r, FG_SRC_NET, out ? IP4_DADDR : IP4_SADDR, &g->servers[i].address.v4, 4);
 		fg_drop(r, "wrong-port");
 	}
-	fg_drop(fg_rule_add(set, dir, FG_CHAIN_IP4), "wrong-address");
+	fg_drop(fg_rule_bare(set, dir, FG_CHAIN_IP4), "wrong-address");
 }
 
 void fg_ruleset_ip4(const struct fg_filter_guest *g, const uint8_t mac[6], enum fg_dir dir, struct fg_ruleset *set)
@@ -165,12 +170,12 @@ void fg_ruleset_ip4(const struct fg_filter_guest *g, const uint8_t mac[6], enum 
 	struct fg_peer peers[FG_PEERS_MAX];
 	size_t n = fg_peers(g, AF_INET, peers);
 
-	arp_head(set, dir);
+	arp_length(set, dir);
 	if (dir == FG_DIR_FROM_GUEST)
 		arp_from_guest(peers, n, mac, set);
 	else
 		arp_to_guest(peers, n, mac, set);
-	fg_drop(fg_rule_add(set, dir, FG_CHAIN_ARP), "arp");
+	fg_drop(fg_rule_bare(set, dir, FG_CHAIN_ARP), "arp");
 
 	ip4_head(set, dir);
 	for (size_t i = 0; i < g->n_servers; i++)

@@ -149,7 +149,7 @@ static void ip6_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct
 		fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &g->servers[i].address.v6, 16);
 		fg_drop(r, "wrong-port");
 	}
-	fg_drop(fg_rule_add(set, dir, FG_CHAIN_IP6), "wrong-address");
+	fg_drop(fg_rule_bare(set, dir, FG_CHAIN_IP6), "wrong-address");
 }
 
 void fg_ruleset_ip6(const struct fg_filter_guest *g, const uint8_t mac[6], enum fg_dir dir, struct fg_ruleset *set)
@@ -173,5 +173,5 @@ void fg_ruleset_ip6(const struct fg_filter_guest *g, const uint8_t mac[6], enum 
 		nd_from_guest(peers, n, mac, set);
 	else
 		nd_to_guest(peers, n, mac, set);
-	fg_drop(fg_rule_add(set, dir, FG_CHAIN_ND), "neighbour");
+	fg_drop(fg_rule_bare(set, dir, FG_CHAIN_ND), "neighbour");
 }

@@ -22,7 +22,7 @@ static struct fg_rule *of_type(struct fg_ruleset *set, enum fg_dir dir, uint16_t
 {
 	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_OK);
 
-	fg_is16(r, FG_SRC_LINK, 12, type);
+	fg_protocol(r, type);
 	return r;
 }
 
@@ -217,5 +217,5 @@ void fg_ruleset_ok(const struct fg_filter_guest *g, const uint8_t mac[6], enum f
 		ok_family4(g, set, dir);
 	if (has6)
 		ok_family6(g, mac, set, dir);
-	fg_drop(fg_rule_add(set, dir, FG_CHAIN_OK), drop_reason(dir));
+	fg_drop(fg_rule_bare(set, dir, FG_CHAIN_OK), drop_reason(dir));
 }
