@@ -4,7 +4,7 @@
  *
  * Roles: a TLS client certificate issued by the server's CA with subject OU=agent | OU=admin and CN=<host or person>;
  * or, for a fix VM, no certificate and "Authorization: Bearer <token>".  Errors: 4xx/5xx with
- * {"error":{"code":"notallowed","text":"…"}} (codes of error.h).  Times are epoch milliseconds (`_ms`).
+ * {"error":{"code":"not-allowed","text":"…"}} (codes: fg_error_name).  Times are epoch milliseconds (`_ms`).
  * UUIDs lower case with dashes; digests SHA-256 in lower-case hex; MACs lower case with colons.
  *
  * agent
@@ -14,24 +14,33 @@
  *  GET  /v1/offers?cursor=N&wait_s=S   -> {"cursor":M,"offers":[{"seq","guest","fix","version","digest","bytes"}]}
  *                       Long poll: answers at once if there is an offer after N, else when one comes or after S (max 60).
  *                       digest = of the whole bundle = name of its blob.  Cursor only grows.
- *  POST /v1/reports    {"reports":[{"seq","job","guest","fix","version","state","at_ms","reason"?,"evidence"?:{},
- *                       "isolator":"vmm"}]} -> {"acked":<highest seq taken in order>}.  Idempotent by (host, seq); at most
- *                       256 a batch; states are those of state.h.
+ *  POST /v1/reports    {"journal"?,"reports":[{"seq","job","guest","fix","version","state","at_ms","reason"?,"evidence"?:{},
+ *                       "isolator"?:"vmm"}]} -> {"acked":<highest seq taken>,"refused"?:[{"seq","text"}]}.  seq ascends from 1
+ *                       in a journal; a batch starts with the oldest report that was not acknowledged; one batch at a time.
+ *                       Idempotent by (host, journal, seq): a duplicate is ignored, one that says something else is 409.
+ *                       journal: a name made with the agent's journal, so that a new one may start at 1 again.  A
+ *                       gap is taken and audited as lost.  A refused report (not a guest of this host, unknown state) counts as
+ *                       taken.  At most 256 a batch; states are those of state.h.
  *  POST /v1/tokens     {"job","guest","digest"} -> {"token","expires_ms"}: the blob may be fetched with it for one hour.
  *  POST /v1/requests   {"guest","fix"} -> {"seq"}: the host asks for an offer to a guest of its own (a local remediation
  *                       request); the newest version of the fix is offered.  404 if there is no such fix or guest.
  *  GET|HEAD /v1/blobs/<digest>   agent or token.  Range (one range, or open ended), strong ETag "<digest>", Accept-Ranges.
  *
  * admin
- *  PUT  /v1/fixes      body: the bundle (streamed to disk, verified against the server's trust folder) -> 201
- *                       {"fix","version","digest","bytes"}; the same again -> 200; other bytes for id+version -> 409
+ *  PUT  /v1/fixes/<digest>   one part (at most FG_PROTOCOL_BODY_MAX) of the bundle of this digest, "Content-Range: bytes
+ *                       a-b/total"; without it the body is the whole.  -> 202 {"received":N,"total":T}: go on from N.  The last
+ *                       part: the bundle is verified against the server's trust folder -> 201 {"fix","version","digest",
+ *                       "bytes"}; the same again -> 200; other bytes for id+version -> 409; not trusted -> 422
  *  GET  /v1/fixes      -> {"fixes":[{"fix","version","title","severity","digest","bytes","published","expires","offered":N,…}]}
- *  POST /v1/offers     {"fix","version"?,"guests":[uuid or name …] | "all":true} -> {"offered":N,"skipped":[{"guest","reason"}]}
+ *  POST /v1/offers     {"fix","version"?,"guests":[uuid or name …] | "all":true} -> {"offered":N,"skipped":[{"guest","code","reason"}]}
  *                       A guest that the ledger says is fixed is skipped unless "force":true (the host then still decides).
- *  GET  /v1/clients    -> {"clients":[{"uuid","name","mac","macs":[…],"host","toolstack","state","first_seen_ms","last_seen_ms",
- *                       "fixes":{"<fix id>":{"status","state","version","job","reason","isolator","assurance","at_ms"}}}]}
+ *  GET  /v1/offers?after=N   -> {"offers":[{"seq","guest","name","host","fix","version","digest","by","at_ms","force"}],"next"?}
+ *                       All open offers.
+ *  GET  /v1/clients?after=<uuid>&limit=N   -> {"clients":[{"uuid","name","mac","macs":[…],"host","toolstack","state","present",
+ *                       "first_seen_ms","last_seen_ms","fixes":{"<fix id>":{"status","state","version","job","reason",
+ *                       "isolator","assurance","at_ms","fixed_version"?}}}],"next"?}.  "next": there are more, ask after it.
  *                       status: not-applicable not-needed needed offered in-progress fixed failed rolled-back rejected held unknown
- *  GET  /v1/audit?after=N   -> {"entries":[{"n","at_ms","who","what","detail","hash"}]}
+ *  GET  /v1/audit?after=N   -> {"entries":[{"n","at_ms","who","what","detail","hash"}],"next"?}
  *  GET  /healthz       no role: 200 {"ok":true}
  */
 #ifndef FIXGATE_PROTOCOL_H
