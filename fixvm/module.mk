@@ -30,3 +30,5 @@ $(fixvm_out)/initrd: fixvm/image/initrd fixvm/image/modules $(fixvm_out)/kernel/
 	$(call say,INITRD,$@)
 	$(Q)fixvm/image/initrd $@ $(fixvm_out)/kernel $(fixvm_out)/busybox fixvm/image/modules $(O)/bin/fixvm-init \
 		$(O)/bin/fixvm-fetch
+
+LAB_TESTS += test/fixvm/boot.py
