@@ -19,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 struct options {
@@ -119,6 +120,9 @@ static int run(const struct options *o, struct world *w, struct fg_error *err)
 	bool landlock = false;
 	int rc;
 
+	/* These would read /dev/urandom and /etc/localtime at their first use, when there are no files any more. */
+	json_object_seed(0);
+	tzset();
 	if ((rc = prepare(o, w, err)) < 0 || (rc = fg_sandbox_drop_user(&w->user, err)) < 0 ||
 	    (rc = open_net(w, err)) < 0)
 		return rc;

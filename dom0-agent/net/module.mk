@@ -9,3 +9,5 @@ net_sources := $(addprefix dom0-agent/net/,main.c net.c poll.c inventory.c repor
 	sandbox.c seccomp.c)
 $(eval $(call program,fixgate-net,$(net_sources),fgframe fgconfig fgcheck fgbundle fixgate,\
 	libevent_core libcurl jansson libcrypto libseccomp inih))
+
+QUICK_TESTS += test/net/work.py

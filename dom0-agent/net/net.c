@@ -60,19 +60,19 @@ static int on_report(struct fg_net *net, const json_t *message, struct fg_error 
 static int on_question(struct fg_net *net, const char *type, const json_t *message, struct fg_error *err)
 {
 	struct fg_error why = FG_ERROR_INIT;
+	bool head = strcmp(type, "head") == 0, token = strcmp(type, "token") == 0;
 	int64_t id = 0;
-	int rc = fg_json_int(message, "id", 0, INT64_MAX, &id, err);
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	if (strcmp(type, "head") == 0)
-		rc = fg_heads_ask(net->heads, id, message, &why);
-	else if (strcmp(type, "token") == 0)
-		rc = fg_asks_token(net->asks, id, message, &why);
-	else if (strcmp(type, "request") == 0)
-		rc = fg_asks_request(net->asks, id, message, &why);
-	else
+	if (!head && !token && strcmp(type, "request") != 0)
 		return fg_error_set(err, FG_EBUG, "'%.32s' is no message", type);
+	if ((rc = fg_json_int(message, "id", 0, INT64_MAX, &id, err)) < 0)
+		return rc;
+	if (head)
+		rc = fg_heads_ask(net->heads, id, message, &why);
+	else
+		rc = token ? fg_asks_token(net->asks, id, message, &why)
+			   : fg_asks_request(net->asks, id, message, &why);
 	if (rc < 0)
 		fg_net_failed(net, id, &why);
 	return 0;
