@@ -31,4 +31,10 @@ $(fixvm_out)/initrd: fixvm/image/initrd fixvm/image/modules $(fixvm_out)/kernel/
 	$(Q)fixvm/image/initrd $@ $(fixvm_out)/kernel $(fixvm_out)/busybox fixvm/image/modules $(O)/bin/fixvm-init \
 		$(O)/bin/fixvm-fetch
 
+fixvm_libs := fgfixvm fgbundle fixgate
+$(eval $(call unit_test,unit/fixvm/test_job,test/unit/fixvm/test_job.c,$(fixvm_libs)))
+$(eval $(call unit_test,unit/fixvm/test_console,test/unit/fixvm/test_console.c,$(fixvm_libs)))
+$(eval $(call unit_test,unit/fixvm/test_fstab,test/unit/fixvm/test_fstab.c,$(fixvm_libs)))
+$(eval $(call unit_test,unit/fixvm/test_sink,test/unit/fixvm/test_sink.c,$(fixvm_libs)))
+$(eval $(call unit_test,unit/fixvm/test_jobcpio,test/unit/fixvm/test_jobcpio.c,fgjobcpio fixgate))
 LAB_TESTS += test/fixvm/boot.py
