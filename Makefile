@@ -91,8 +91,8 @@ UNIT_TESTS += $(O)/test/$(1)
 endef
 
 # Scripts that print TAP: QUICK_TESTS run in check-quick and check, LAB_TESTS (scenarios on the emulated Xen) in check only.
-QUICK_TESTS :=
-LAB_TESTS :=
+QUICK_TESTS := test/readme.py
+LAB_TESTS := $(addprefix test/xenlab/scenarios/,main_job.py faults.py crash.py readme.py)
 PROGRAMS :=
 UNIT_TESTS :=
 LIBRARIES :=

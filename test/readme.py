@@ -45,7 +45,7 @@ def announce(port, folder, ca):
     """What a host does when it connects: tell the server its guests."""
     context = ssl.create_default_context(cafile=ca)
     context.check_hostname = False
-    context.load_cert_chain(os.path.join(folder, "host.pem"), os.path.join(folder, "host.key"))
+    context.load_cert_chain(os.path.join(folder, "agent.pem"), os.path.join(folder, "agent.key"))
     connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
     connection.request("PUT", "/v1/guests", json.dumps({"guests": [WEB1]}), {"Content-Type": "application/json"})
     return connection.getresponse().status

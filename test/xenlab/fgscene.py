@@ -148,7 +148,7 @@ class Scene:
                 "severity": "critical", "cves": ["CVE-2026-99999"],
                 "published": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - 3600)),
                 "expires": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 30 * 86400)),
-                "applies": {"os": [{"id": "debian", "version": "12"}], "arch": ["amd64"],
+                "applies_to": {"os": [{"id": "debian", "version": "12"}], "arch": ["amd64"],
                             "packages": [{"type": "dpkg", "name": "fgdemo", "less_than": package}]},
                 "entry": "run", "context": context, "timeout_s": timeout_s, "tools": ["dpkg"]}
         if check is not None:
@@ -178,7 +178,7 @@ class Scene:
         lines = {"on_failure": "isolate", "release": "before-boot", "inspect": "yes", **policy}
         return "\n".join([
             "[server]", f"address = {SERVER4}", f"port = {PORT}", "ca = /etc/fixgate/server-ca.pem",
-            "cert = /etc/fixgate/host.pem", "key = /etc/fixgate/host.key",
+            "cert = /etc/fixgate/agent.pem", "key = /etc/fixgate/agent.key",
             "[trust]", "dir = /etc/fixgate/trust",
             "[agent]", "user = fixgate", "net = /usr/libexec/fixgate/fixgate-net",
             "[fixvm]", "kernel = /usr/lib/fixgate/vmlinux", "initrd = /usr/lib/fixgate/initrd", "memory_mb = 384",
