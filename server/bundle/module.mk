@@ -2,6 +2,7 @@
 fix_sources := $(addprefix server/bundle/,build.c cert.c extract.c key.c keygen.c main.c options.c payload.c run.c show.c \
 	sign.c writer.c)
 $(eval $(call program,fixgate-fix,$(fix_sources),fgbundle fixgate,libcrypto jansson))
+QUICK_TESTS += test/unit/server/bundle/fixgate_fix.py
 INSTALL_HOOKS += install-fixgate-fix
 
 .PHONY: install-fixgate-fix

@@ -1,0 +1,311 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""fixgate-fix from keys to unpacked payload, as a publisher uses it.  TAP."""
+import hashlib
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../../.."))
+FIX = os.path.join(os.environ.get("FG_BIN", os.path.join(TOP, "build/bin")), "fixgate-fix")
+SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
+ENGINE = "/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so"
+MANIFEST = {
+    "id": "demo-1", "version": 2, "title": "A fix", "severity": "critical", "published": "2026-01-01T00:00:00Z",
+    "expires": "2040-01-01T00:00:00Z", "entry": "run", "post_check": "bin/check", "timeout_s": 60, "tools": ["dpkg"],
+    "applies_to": {"packages": [{"type": "dpkg", "name": "demo", "less_than": "1.1"}]},
+}
+OK, REFUSED, UNTRUSTED, FORMAT, USAGE, EXISTS, NOTFOUND = 0, 4, 7, 8, 2, 13, 3
+tests = []
+
+
+def test(fn):
+    tests.append(fn)
+    return fn
+
+
+def fix(*args, expect=OK, env=None):
+    p = subprocess.run([FIX, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60,
+                       env={**os.environ, **(env or {})})
+    assert p.returncode == expect, "%s: exit %d, not %d: %s" % (args, p.returncode, expect, p.stderr)
+    return p.stdout
+
+
+def write(path, text, mode=0o644):
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, mode)
+
+
+def payload(path="payload"):
+    write(path + "/run", "#!/bin/sh\nexit 0\n", 0o755)
+    write(path + "/bin/check", "#!/bin/sh\nexit 0\n", 0o755)
+    write(path + "/data/big", "".join("%d\n" % (i * 2654435761 % 2 ** 32) for i in range(40000)))
+    os.symlink("run", path + "/again")
+
+
+def manifest(name="m.json", **changes):
+    m = {**MANIFEST, **changes}
+    write(name, json.dumps({k: v for k, v in m.items() if v is not None}))
+    return name
+
+
+def build(out="a.fix", signed=True, **kw):
+    args = ["build", "payload", "--manifest", manifest(), "-o", out, "--json"]
+    if signed:
+        args += ["--key", "k/publisher.key", "--cert", "k/publisher.pem"]
+    return json.loads(fix(*args, **kw))
+
+
+def error(text):
+    return json.loads(text.splitlines()[0])["error"]
+
+
+@test
+def keys_are_made_once_and_kept_private():
+    fix("keygen", "--out", "k", "--name", "Alice")
+    assert stat.S_IMODE(os.stat("k/publisher.key").st_mode) == 0o600
+    assert stat.S_IMODE(os.stat("k/publisher-ca.key").st_mode) == 0o600
+    assert open("k/trust/publisher-ca.pem").read() == open("k/publisher-ca.pem").read()
+    before = open("k/publisher.key").read()
+    fix("keygen", "--out", "k", expect=EXISTS)
+    assert open("k/publisher.key").read() == before
+    fix("keygen", "--out", "k2", "--ca", "k", "--name", "Bob")
+    assert open("k2/trust/publisher-ca.pem").read() == open("k/publisher-ca.pem").read()
+    assert not os.path.exists("k2/publisher-ca.key")
+
+
+@test
+def round_trip():
+    payload()
+    made = build()
+    data = open("a.fix", "rb").read()
+    assert made["digest"] == hashlib.sha256(data).hexdigest() and made["bytes"] == len(data)
+    assert made["fix"] == "demo-1" and made["version"] == 2
+    said = json.loads(fix("verify", "--trust", "k/trust", "--json", "a.fix"))
+    assert said["verified"] is True and said["signers"] == ["CN=Alice"] and said["digest"] == made["digest"]
+    fix("extract", "a.fix", "-o", "out", "--trust", "k/trust")
+    assert open("out/data/big").read() == open("payload/data/big").read()
+    assert os.stat("out/run").st_mode & 0o111 and os.readlink("out/again") == "run"
+    fix("extract", "a.fix", "-o", "out", "--trust", "k/trust", expect=EXISTS)
+
+
+@test
+def the_same_input_gives_the_same_bytes():
+    one = build("r1.fix", signed=False)
+    for path, _, files in os.walk("payload"):
+        for f in files:
+            os.utime(os.path.join(path, f), (1, 1), follow_symlinks=False)
+    shutil.copytree("payload", "copied/elsewhere", symlinks=True)
+    fix("build", "copied/elsewhere", "--manifest", "m.json", "-o", "r2.fix", env={"SOURCE_DATE_EPOCH": "77", "TZ": "Asia/Tokyo"})
+    assert open("r1.fix", "rb").read() == open("r2.fix", "rb").read()
+    assert one["digest"] == build("r3.fix", signed=False)["digest"]
+
+
+@test
+def defaults_follow_the_build_time():
+    m = manifest("d.json", published=None, expires=None, severity=None, timeout_s=None)
+    fix("build", "payload", "--manifest", m, "-o", "d.fix", env={"SOURCE_DATE_EPOCH": "1767225600"})
+    shown = json.loads(fix("show", "--json", "d.fix"))["manifest"]
+    assert shown["published"] == "2026-01-01T00:00:00Z" and shown["expires"] == "2026-04-01T00:00:00Z"
+    assert (shown["format"], shown["severity"], shown["context"], shown["timeout_s"]) == (1, "moderate", "chroot", 600)
+
+
+@test
+def k_of_n_signatures():
+    build("s.fix", signed=False)
+    assert error(fix("verify", "--trust", "k/trust", "--json", "s.fix", expect=UNTRUSTED))["code"] == "untrusted"
+    fix("sign", "--key", "k/publisher.key", "--cert", "k/publisher.pem", "s.fix")
+    fix("verify", "--trust", "k/trust", "s.fix")
+    fix("verify", "--trust", "k/trust", "--threshold", "2", "s.fix", expect=UNTRUSTED)
+    fix("sign", "--key", "k/publisher.key", "--cert", "k/publisher.pem", "s.fix", expect=EXISTS)
+    fix("sign", "--key", "k2/publisher.key", "--cert", "k2/publisher.pem", "s.fix")
+    said = json.loads(fix("verify", "--trust", "k/trust", "--threshold", "2", "--json", "s.fix"))
+    assert sorted(said["signers"]) == ["CN=Alice", "CN=Bob"]
+
+
+@test
+def openssl_agrees_with_the_signature():
+    data = open("s.fix", "rb").read()
+    length = int.from_bytes(data[16:24], "big")
+    open("s.cms", "wb").write(data[80:80 + length])
+    for purpose in ("any",):
+        p = subprocess.run(["openssl", "cms", "-verify", "-in", "s.cms", "-inform", "DER", "-CAfile", "k/publisher-ca.pem",
+                            "-purpose", purpose, "-binary"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        assert p.returncode == 0, p.stderr
+        assert json.loads(p.stdout)["id"] == "demo-1"
+
+
+@test
+def a_change_of_the_publishers_ca():
+    """Signed under the old and the new CA, it verifies on hosts that have either."""
+    fix("keygen", "--out", "new", "--name", "Carol")
+    build("n.fix")
+    fix("verify", "--trust", "new/trust", "n.fix", expect=UNTRUSTED)
+    fix("sign", "--key", "new/publisher.key", "--cert", "new/publisher.pem", "n.fix")
+    for trust, signer in (("k", "CN=Alice"), ("new", "CN=Carol")):
+        said = json.loads(fix("verify", "--trust", trust + "/trust", "--json", "n.fix"))
+        assert said["signers"] == [signer], said
+
+
+@test
+def times():
+    fix("verify", "--trust", "k/trust", "--now", "2041-01-01T00:00:00Z", "a.fix", expect=UNTRUSTED)
+    fix("verify", "--trust", "k/trust", "--now", "2001-01-01T00:00:00Z", "a.fix", expect=UNTRUSTED)
+    fix("verify", "--trust", "k/trust", "--now", "tomorrow", "a.fix", expect=USAGE)
+
+
+@test
+def damage():
+    data = open("a.fix", "rb").read()
+    for at in (0, 22, 60, 100, len(data) // 2, len(data) - 1):
+        bad = bytearray(data)
+        bad[at] ^= 1
+        open("bad.fix", "wb").write(bad)
+        code = fix("verify", "--trust", "k/trust", "--json", "bad.fix", expect=FORMAT if at < 48 else UNTRUSTED)
+        assert error(code)["code"] in ("format", "untrusted")
+        fix("sign", "--key", "k2/publisher.key", "--cert", "k2/publisher.pem", "bad.fix", expect=FORMAT if at < 48 else UNTRUSTED)
+        fix("extract", "bad.fix", "-o", "never", "--trust", "k/trust", expect=FORMAT if at < 48 else UNTRUSTED)
+        assert not os.path.exists("never") and open("bad.fix", "rb").read() == bad
+    open("bad.fix", "wb").write(data + b"x")
+    fix("verify", "--trust", "k/trust", "bad.fix", expect=FORMAT)
+
+
+@test
+def show_says_what_is_not_verified():
+    assert fix("show", "a.fix").startswith("NOT VERIFIED")
+    assert fix("show", "--trust", "k/trust", "a.fix").startswith("VERIFIED")
+    assert json.loads(fix("show", "--json", "a.fix"))["verified"] is False
+    assert json.loads(fix("show", "--json", "--trust", "k/trust", "a.fix"))["verified"] is True
+    fix("show", "--trust", "new/trust", "a.fix", expect=UNTRUSTED)
+
+
+@test
+def payloads_that_are_refused():
+    os.mkfifo("payload/pipe")
+    build(expect=REFUSED)
+    os.unlink("payload/pipe")
+    os.chmod("payload/run", 0o4755)
+    build(expect=REFUSED)
+    os.chmod("payload/run", 0o644)
+    build(expect=REFUSED)
+    os.chmod("payload/run", 0o755)
+    for change in ({"entry": "again"}, {"entry": "bin"}):
+        fix("build", "payload", "--manifest", manifest("x.json", **change), "-o", "x.fix", expect=REFUSED)
+    fix("build", "payload", "--manifest", manifest("x.json", entry="absent"), "-o", "x.fix", expect=NOTFOUND)
+    fix("build", "nowhere", "--manifest", "m.json", "-o", "x.fix", expect=NOTFOUND)
+    assert not os.path.exists("x.fix")
+
+
+@test
+def manifests_that_are_refused():
+    for change in ({"entry": "../run"}, {"surprise": 1}, {"payload": {}}, {"version": 0}, {"id": "A"}, {"title": None}):
+        fix("build", "payload", "--manifest", manifest("x.json", **change), "-o", "x.fix", expect=FORMAT)
+    write("x.json", '{"id":"a","id":"b"}')
+    fix("build", "payload", "--manifest", "x.json", "-o", "x.fix", expect=FORMAT)
+
+
+@test
+def a_signed_payload_with_device_nodes_is_not_unpacked():
+    """mksquashfs can do what build refuses: sign such a payload by hand."""
+    subprocess.run(["mksquashfs", "payload", "evil.sqsh", "-quiet", "-no-progress", "-noappend", "-comp", "zstd", "-p",
+                    "disk b 0600 0 0 8 0"], check=True, stdout=subprocess.DEVNULL)
+    image = open("evil.sqsh", "rb").read()
+    blocks = [hashlib.sha256(image[i:i + 65536]).digest() for i in range(0, len(image), 65536)]
+    m = {**MANIFEST, "format": 1, "context": "chroot", "payload": {
+        "bytes": len(image), "sha256": hashlib.sha256(image).hexdigest(),
+        "hashes_sha256": hashlib.sha256(b"".join(blocks)).hexdigest()}}
+    write("evil.json", json.dumps(m))
+    subprocess.run(["openssl", "cms", "-sign", "-in", "evil.json", "-binary", "-nodetach", "-outform", "DER", "-md", "sha256",
+                    "-signer", "k/publisher.pem", "-inkey", "k/publisher.key", "-out", "evil.cms"], check=True)
+    cms = open("evil.cms", "rb").read()
+    hashes = b"".join(blocks)
+    header = (b"\x89FIXGATE" + (1).to_bytes(4, "big") + (80).to_bytes(4, "big") + len(cms).to_bytes(8, "big") +
+              len(hashes).to_bytes(8, "big") + len(image).to_bytes(8, "big") + bytes(8))
+    digest = hashlib.sha256(header + cms + hashes).digest()
+    open("evil.fix", "wb").write(header + digest + cms + hashes + image)
+    fix("verify", "--trust", "k/trust", "evil.fix")
+    fix("extract", "evil.fix", "-o", "evil", "--trust", "k/trust", expect=REFUSED)
+    assert not os.path.exists("evil")
+
+
+@test
+def keys_that_do_not_fit():
+    fix("build", "payload", "--manifest", "m.json", "-o", "x.fix", "--key", "k/publisher.key", expect=USAGE)
+    fix("build", "payload", "--manifest", "m.json", "-o", "x.fix", "--key", "k2/publisher.key", "--cert",
+        "k/publisher.pem", expect=1)
+    fix("build", "payload", "--manifest", "m.json", "-o", "x.fix", "--key", "k/publisher-ca.key", "--cert",
+        "k/publisher-ca.pem", expect=UNTRUSTED)
+    fix("build", "payload", "--manifest", "m.json", "-o", "x.fix", "--key", "absent", "--cert", "k/publisher.pem", expect=1)
+    assert not os.path.exists("x.fix")
+
+
+@test
+def usage():
+    for verb in ("keygen", "build", "sign", "verify", "show", "extract"):
+        assert fix(verb, "--help").startswith("Usage: fixgate-fix " + verb)
+    assert "Verbs:" in fix("--help")
+    fix(expect=USAGE)
+    fix("nonsense", expect=USAGE)
+    fix("verify", "a.fix", expect=USAGE)
+    fix("verify", "--trust", "k/trust", expect=USAGE)
+    fix("verify", "--trust", "k/trust", "a.fix", "b.fix", expect=USAGE)
+    fix("verify", "--trust", "k/trust", "--key", "x", "a.fix", expect=USAGE)
+    fix("verify", "--trust", "k/trust", "--threshold", "0", "a.fix", expect=USAGE)
+    assert error(fix("verify", "--json", expect=USAGE))["code"] == "usage"
+    fix("verify", "--trust", "k/trust", "absent.fix", expect=NOTFOUND)
+    fix("verify", "--trust", "absent", "a.fix", expect=NOTFOUND)
+
+
+@test
+def a_key_in_a_token():
+    if not (shutil.which("softhsm2-util") and os.path.exists(SOFTHSM) and os.path.exists(ENGINE)):
+        return "SKIP no PKCS#11 token in software"
+    if os.environ.get("FG_SANITIZED"):
+        return "SKIP the token's library leaks"
+    os.mkdir("tokens")
+    write("softhsm.conf", "directories.tokendir = %s/tokens\n" % os.getcwd())
+    env = {"SOFTHSM2_CONF": os.path.abspath("softhsm.conf"), "PKCS11_MODULE_PATH": SOFTHSM}
+    for argv in (["openssl", "pkcs8", "-topk8", "-nocrypt", "-in", "k2/publisher.key", "-out", "k2/pkcs8.pem"],
+                 ["softhsm2-util", "--init-token", "--free", "--label", "fg", "--pin", "1234", "--so-pin", "1234"],
+                 ["softhsm2-util", "--import", "k2/pkcs8.pem", "--token", "fg", "--label", "pub", "--id", "01", "--pin", "1234"]):
+        subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **env})
+    build("t.fix", signed=False)
+    fix("sign", "--key", "pkcs11:token=fg;object=pub;type=private?pin-value=1234", "--cert", "k2/publisher.pem", "t.fix",
+        env=env)
+    assert json.loads(fix("verify", "--trust", "k/trust", "--json", "t.fix"))["signers"] == ["CN=Bob"]
+    return None
+
+
+@test
+def nothing_is_left_behind():
+    assert not [f for f in os.listdir(".") if ".fix." in f], os.listdir(".")
+    assert os.listdir("tmp") == []
+
+
+def main():
+    failed = 0
+    where = tempfile.mkdtemp(prefix="fg-fix-")
+    os.chdir(where)
+    os.mkdir("tmp")
+    os.environ["TMPDIR"] = os.path.join(where, "tmp")
+    print("1..%d" % len(tests))
+    for n, t in enumerate(tests, 1):
+        name = t.__name__.replace("_", " ")
+        try:
+            note = t()
+            print("ok %d - %s%s" % (n, name, " # " + note if note else ""))
+        except (AssertionError, OSError, ValueError, KeyError, subprocess.SubprocessError) as e:
+            failed = 1
+            print("not ok %d - %s\n# %s: %s" % (n, name, type(e).__name__, str(e).replace("\n", "\n# ")))
+        sys.stdout.flush()
+    shutil.rmtree(where)
+    sys.exit(failed)
+
+
+main()
