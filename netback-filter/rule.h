@@ -45,7 +45,7 @@ enum fg_source {
 	FG_SRC_IFTYPE, /* the input netdev's ARPHRD_ type, host order; from the guest only */
 	FG_SRC_PROTOCOL, /* the ethertype the kernel handles the frame as (behind a tag) */
 };
-enum fg_cmp { FG_CMP_EQ, FG_CMP_NEQ, FG_CMP_GT };
+enum fg_cmp { FG_CMP_EQ, FG_CMP_NEQ, FG_CMP_GT, FG_CMP_LT };
 enum fg_verdict { FG_VERDICT_ACCEPT, FG_VERDICT_DROP, FG_VERDICT_GOTO };
 
 /* "(bytes & mask) cmp value", all in network byte order (IFINDEX and LENGTH in the host's, as the kernel has them). */

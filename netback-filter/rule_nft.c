@@ -64,12 +64,24 @@ static void add_byteorder(struct nftnl_rule *r)
 	nftnl_expr_set_u32(e, NFTNL_EXPR_BYTEORDER_SIZE, 4);
 }
 
+static uint32_t cmp_op(enum fg_cmp cmp)
+{
+	switch (cmp) {
+	case FG_CMP_EQ:
+		return NFT_CMP_EQ;
+	case FG_CMP_NEQ:
+		return NFT_CMP_NEQ;
+	case FG_CMP_GT:
+		return NFT_CMP_GT;
+	case FG_CMP_LT:
+		return NFT_CMP_LT;
+	}
+	abort();
+}
+
 static void add_match(struct nftnl_rule *r, const struct fg_match *m, enum fg_dir dir)
 {
 	static const uint8_t zero[16];
-	static const uint32_t ops[] = {
-		[FG_CMP_EQ] = NFT_CMP_EQ, [FG_CMP_NEQ] = NFT_CMP_NEQ, [FG_CMP_GT] = NFT_CMP_GT
-	};
 	struct nftnl_expr *e;
 
 	switch (m->source) {
@@ -106,7 +118,7 @@ static void add_match(struct nftnl_rule *r, const struct fg_match *m, enum fg_di
 	}
 	e = add_expr(r, "cmp");
 	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, ops[m->cmp]);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, cmp_op(m->cmp));
 	nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, m->value, m->len);
 }
 

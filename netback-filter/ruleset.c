@@ -140,6 +140,13 @@ void fg_longer_than(struct fg_rule *r, uint32_t bytes)
 	add_match(r, FG_SRC_LENGTH, FG_CMP_GT, 0, &be, 4);
 }
 
+void fg_less16(struct fg_rule *r, enum fg_source source, uint8_t offset, uint16_t value)
+{
+	uint16_t be = htons(value);
+
+	add_match(r, source, FG_CMP_LT, offset, &be, 2);
+}
+
 void fg_drop(struct fg_rule *r, const char *reason)
 {
 	r->verdict = FG_VERDICT_DROP;

@@ -10,7 +10,7 @@
 
 enum { ARP_HEAD = 0, ARP_OP = 6, ARP_SHA = 8, ARP_SPA = 14, ARP_THA = 18, ARP_TPA = 24 };
 enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
-enum { IP4_FRAG = 6, IP4_PROTO = 9, IP4_SADDR = 12, IP4_DADDR = 16 };
+enum { IP4_LENGTH = 2, IP4_FRAG = 6, IP4_PROTO = 9, IP4_SADDR = 12, IP4_DADDR = 16 };
 #define ETHER_MIN 60 /* without FCS; a shorter frame may arrive padded to it */
 
 static void arp_length(struct fg_ruleset *set, enum fg_dir dir)
@@ -87,6 +87,12 @@ static void ip4_head(struct fg_ruleset *set, enum fg_dir dir)
 	r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 	fg_bits16(r, FG_SRC_NET, FG_CMP_NEQ, IP4_FRAG, 0xbfff); /* all but "don't fragment" */
 	fg_drop(r, "fragment");
+	if (dir == FG_DIR_TO_GUEST)
+		return; /* the length is 0 in a frame of over 64 KiB that is still to be cut (BIG TCP) */
+	r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+	fg_is8(r, FG_SRC_NET, IP4_PROTO, IPPROTO_TCP);
+	fg_less16(r, FG_SRC_NET, IP4_LENGTH, 20 + 20);
+	fg_drop(r, "length");
 }
 
 static void tcp4(const struct fg_filter_guest *g, const struct fg_filter_server *s, const uint8_t mac[6],

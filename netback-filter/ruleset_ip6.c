@@ -158,6 +158,12 @@ void fg_ruleset_ip6(const struct fg_filter_guest *g, const uint8_t mac[6], enum 
 	size_t n = fg_peers(g, AF_INET6, peers);
 	struct fg_rule *r;
 
+	if (dir == FG_DIR_FROM_GUEST) { /* as for IPv4 */
+		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
+		fg_is8(r, FG_SRC_NET, IP6_NEXT, IPPROTO_TCP);
+		fg_less16(r, FG_SRC_NET, IP6_LENGTH, 20);
+		fg_drop(r, "length");
+	}
 	for (size_t i = 0; i < g->n_servers; i++)
 		if (g->servers[i].address.family == AF_INET6)
 			tcp6(g, &g->servers[i], mac, dir, set);
