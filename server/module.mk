@@ -10,3 +10,7 @@ $(eval $(call program,fixgate-server,server/main.c server/serve.c server/config.
 	fghttp fgstore fgbundle fixgate,inih libsystemd libevent_core libcrypto jansson))
 $(eval $(call program,fixgate-admin,$(addprefix server/admin/,main.c client.c publish.c verbs.c) server/config.c,\
 	fgstore fixgate,libcurl inih libcrypto jansson))
+$(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_range.c,fghttp fixgate))
+$(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
+$(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
+QUICK_TESTS += test/server/api.py

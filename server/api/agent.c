@@ -333,3 +333,31 @@ int fg_api_tokens(struct fg_request *req, void *ctx, json_t **answer, struct fg_
 	*answer = json_pack("{s:s, s:I}", "token", token, "expires_ms", (json_int_t)expires_ms);
 	return 200;
 }
+
+/* ---- POST /v1/requests ---- */
+
+int fg_api_request(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
+{
+	struct fg_api *api = ctx;
+	fg_autojson json_t *body = NULL;
+	const char *guest = NULL, *fix = NULL;
+	char uuid[FG_UUID_TEXT];
+	int64_t seq = 0;
+	int rc = fg_api_body(req, &body, err);
+
+	if (rc == 0)
+		rc = fg_json_string(body, "guest", &guest, err);
+	if (rc == 0)
+		rc = fg_uuid_parse(guest, uuid, err);
+	if (rc == 0)
+		rc = fg_json_string(body, "fix", &fix, err);
+	if (rc == 0)
+		rc = fg_check_fix_id(fix, err);
+	if (rc == 0)
+		rc = fg_store_request(api->store, req->peer.name, uuid, fix, fg_now_ms(), &seq, err);
+	if (rc < 0)
+		return rc;
+	*answer = json_pack("{s:I}", "seq", (json_int_t)seq);
+	fg_poll_wake(api->poll, req->peer.name);
+	return 200;
+}

@@ -24,6 +24,7 @@ extern const struct fg_route fg_api_routes[];
 /* agent.c */
 int fg_api_guests(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 int fg_api_reports(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_request(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 int fg_api_tokens(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 /* blobs.c */
 int fg_api_blob(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);

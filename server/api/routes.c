@@ -29,6 +29,7 @@ const struct fg_route fg_api_routes[] = {
 	{ EVHTTP_REQ_POST, "/v1/offers", ADMIN, fg_api_offer },
 	{ EVHTTP_REQ_POST, "/v1/reports", AGENT, fg_api_reports },
 	{ EVHTTP_REQ_POST, "/v1/tokens", AGENT, fg_api_tokens },
+	{ EVHTTP_REQ_POST, "/v1/requests", AGENT, fg_api_request },
 	{ EVHTTP_REQ_GET | EVHTTP_REQ_HEAD, "/v1/blobs/*", AGENT | TOKEN, fg_api_blob },
 	{ EVHTTP_REQ_PUT, "/v1/fixes/*", ADMIN, fg_api_publish },
 	{ EVHTTP_REQ_GET, "/v1/fixes", ADMIN, fg_api_fixes },

@@ -93,10 +93,10 @@ const char *fg_ledger_no_offer(const struct fg_ledger *old, int64_t version, int
 		return "a newer version is offered";
 	if (old->version == version && old->status == FG_STATUS_OFFERED)
 		return "offered already";
-	if (old->status == FG_STATUS_IN_PROGRESS)
-		return "a job is in progress";
 	if (force)
 		return NULL;
+	if (old->status == FG_STATUS_IN_PROGRESS)
+		return "a job is in progress";
 	if (old->fixed_version >= version)
 		return "fixed already";
 	if (old->status == FG_STATUS_HELD)

@@ -225,7 +225,7 @@ static int guests_all(struct fg_store *store, struct guests *list, struct fg_err
 	return rc;
 }
 
-/* By UUID or name; *why is set if there is not exactly one. */
+/* By UUID, else by name; *why is set if there is not exactly one. */
 static int guest_find(struct fg_store *store, const char *key, struct guests *list, const char **why,
 		      struct fg_error *err)
 {
@@ -233,13 +233,18 @@ static int guest_find(struct fg_store *store, const char *key, struct guests *li
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(&store->db, &st, err,
 			     "SELECT c.uuid, h.name, c.host_id FROM client c JOIN host h ON h.id = c.host_id"
-			     " WHERE c.present = 1 AND (c.uuid = lower(?1) OR c.name = ?1)",
+			     " WHERE c.present = 1 AND (c.uuid = lower(?1) OR c.name = ?1)"
+			     " ORDER BY c.name = ?1, c.uuid",
 			     "s", key);
 
 	if (rc < 0)
 		return rc;
-	while ((rc = fg_db_step(&store->db, st, err)) > 0)
+	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
 		guests_add(list, st);
+		/* A guest that is named like the UUID of another does not get in its way. */
+		if (strcasecmp(list->items[list->n - 1].uuid, key) == 0)
+			break;
+	}
 	if (rc < 0)
 		return rc;
 	*why = list->n == before      ? "not in the inventory of any host"
@@ -291,6 +296,26 @@ static int fix_to_offer(struct fg_store *store, const struct fg_store_offer_requ
 	return 0;
 }
 
+static int offer_put(struct fg_store *store, const struct fg_store_offer_request *r, int64_t version,
+		     const struct guest *g, const struct fg_ledger *row, struct fg_error *err)
+{
+	int rc = fg_sqlite_ledger_put(store, g->uuid, r->fix, row, NULL, NULL, NULL, r->now_ms, err);
+
+	if (rc == 0)
+		rc = fg_db_run(&store->db, err, "UPDATE offer SET open = 0 WHERE client = ? AND fix = ? AND open = 1",
+			       "ss", g->uuid, r->fix);
+	if (rc == 0)
+		rc = fg_db_run(&store->db, err,
+			       "INSERT INTO offer (client, host_id, fix, version, at_ms, who, force, open)"
+			       " VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+			       "sisiisi", g->uuid, g->host_id, r->fix, version, r->now_ms, r->who, (int64_t)r->force);
+	if (rc < 0)
+		return rc;
+	return fg_sqlite_audit(store, r->now_ms, r->who, "offer", err,
+			       "fix %s version %" PRId64 " to guest %s on host %s%s", r->fix, version, g->uuid, g->host,
+			       r->force ? ", forced" : "");
+}
+
 static int offer_one(struct fg_store *store, const struct fg_store_offer_request *r, int64_t version,
 		     const struct guest *g, struct fg_error *err)
 {
@@ -305,19 +330,7 @@ static int offer_one(struct fg_store *store, const struct fg_store_offer_request
 		return 0;
 	}
 	struct fg_ledger new = fg_ledger_offered(&row, version);
-	rc = fg_sqlite_ledger_put(store, g->uuid, r->fix, &new, NULL, NULL, NULL, r->now_ms, err);
-	if (rc == 0)
-		rc = fg_db_run(&store->db, err, "UPDATE offer SET open = 0 WHERE client = ? AND fix = ? AND open = 1",
-			       "ss", g->uuid, r->fix);
-	if (rc == 0)
-		rc = fg_db_run(&store->db, err,
-			       "INSERT INTO offer (client, host_id, fix, version, at_ms, who, force, open)"
-			       " VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-			       "sisiisi", g->uuid, g->host_id, r->fix, version, r->now_ms, r->who, (int64_t)r->force);
-	if (rc == 0)
-		rc = fg_sqlite_audit(store, r->now_ms, r->who, "offer", err,
-				     "fix %s version %" PRId64 " to guest %s on host %s%s", r->fix, version, g->uuid,
-				     g->host, r->force ? ", forced" : "");
+	rc = offer_put(store, r, version, g, &new, err);
 	if (rc == 0)
 		r->offered(g->uuid, g->host, r->arg);
 	return rc;
@@ -344,4 +357,50 @@ int fg_store_offer(struct fg_store *store, const struct fg_store_offer_request *
 	if (rc < 0)
 		return rc;
 	return fg_db_end(&store->db, offer_all(store, r, err), err);
+}
+
+/* ---- a host asks ---- */
+
+static int request_one(struct fg_store *store, const struct fg_store_offer_request *r, struct guests *list,
+		       struct fg_error *err)
+{
+	struct fg_ledger row;
+	int64_t version = 0;
+	const char *why = NULL;
+	int rc = fix_to_offer(store, r, &version, err);
+
+	if (rc == 0)
+		rc = guest_find(store, r->guests[0], list, &why, err);
+	if (rc < 0)
+		return rc;
+	if (why || strcmp(list->items[0].host, r->who) != 0)
+		return fg_error_set(err, FG_ENOTFOUND, "no guest %s in the inventory of this host", r->guests[0]);
+	rc = fg_sqlite_ledger_get(store, list->items[0].uuid, r->fix, &row, err);
+	if (rc < 0)
+		return rc;
+	struct fg_ledger new = fg_ledger_offered(&row, version);
+	return offer_put(store, r, version, &list->items[0], &new, err);
+}
+
+int fg_store_request(struct fg_store *store, const char *host, const char *guest, const char *fix, int64_t now_ms,
+		     int64_t *seq, struct fg_error *err)
+{
+	const char *const names[] = { guest };
+	struct fg_store_offer_request r = {
+		.fix = fix, .who = host, .now_ms = now_ms, .guests = names, .n_guests = 1, .force = true
+	};
+	struct guests list = { NULL, 0, 0 };
+	int64_t newest = 0;
+	int rc = fg_db_begin(&store->db, err);
+
+	if (rc < 0)
+		return rc;
+	rc = request_one(store, &r, &list, err);
+	if (rc == 0)
+		rc = newest_offer(store, &newest, err);
+	guests_release(&list);
+	rc = fg_db_end(&store->db, rc, err);
+	if (rc == 0)
+		*seq = newest;
+	return rc;
 }

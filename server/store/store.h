@@ -117,6 +117,13 @@ struct fg_store_offer_request {
 };
 int fg_store_offer(struct fg_store *store, const struct fg_store_offer_request *request,
 		   struct fg_error *err) FG_MUST_CHECK;
+/*
+ * A host asks for an offer of the newest version to a guest of its own: given out (again, under a new number, if it is
+ * open already) whatever the ledger says.  NOTFOUND if there is no such guest of this host or no such fix, REFUSED if
+ * the fix has expired.
+ */
+int fg_store_request(struct fg_store *store, const char *host, const char *guest, const char *fix, int64_t now_ms,
+		     int64_t *seq, struct fg_error *err) FG_MUST_CHECK;
 /* Open offers of all hosts, oldest first, seq > after, at most limit. */
 int fg_store_offers(struct fg_store *store, int64_t after, size_t limit, fg_store_offer_fn fn, void *arg,
 		    struct fg_error *err) FG_MUST_CHECK;
