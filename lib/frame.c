@@ -109,7 +109,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		deliver(f);
 		return;
 	}
-	if (n < 0)
+	/* ECONNRESET: a unix socket's peer closed with bytes of ours unread (unix(7)): an end like any other. */
+	if (n < 0 && sys != ECONNRESET)
 		fg_error_errno(&err, FG_EIO, sys, "read");
 	else if (evbuffer_get_length(f->in))
 		fg_error_set(&err, FG_EFORMAT, "the peer closed inside a message");

@@ -240,15 +240,22 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 		fetch(head, 0, FG_BUNDLE_HEADER_BYTES, on_header);
 }
 
+static int check_total(const struct head *head, uint64_t total, struct fg_error *err)
+{
+	if (total != head->offer.bytes)
+		return fg_error_set(err, FG_EFORMAT, "the bundle has %llu bytes, the offer says %llu",
+				    (unsigned long long)total, (unsigned long long)head->offer.bytes);
+	return 0;
+}
+
 static void on_header(void *arg, int rc, struct fg_http_answer *got, const struct fg_error *cause)
 {
 	struct head *head = arg;
 	struct fg_bundle_head b = { 0 };
 	struct fg_error err = *cause;
 
-	if (rc == 0 && got->total != head->offer.bytes)
-		rc = fg_error_set(&err, FG_EFORMAT, "the bundle has %llu bytes, the offer says %llu",
-				  (unsigned long long)got->total, (unsigned long long)head->offer.bytes);
+	if (rc == 0)
+		rc = check_total(head, got->total, &err);
 	if (rc == 0 && (rc = fg_bundle_header_parse(got->body, &b, &err)) == 0)
 		rc = check_length(&b, head->offer.bytes, &err);
 	if (rc < 0) {
@@ -281,7 +288,8 @@ static void on_rest(void *arg, int rc, struct fg_http_answer *got, const struct 
 	json_t *summary = NULL;
 	fg_autofree char *file = file_of(head->offer.digest);
 
-	if (rc == 0 && (rc = take_rest(head, got, &err)) == 0 && (rc = judge(head, &summary, digest, &err)) == 0 &&
+	if (rc == 0 && (rc = check_total(head, got->total, &err)) == 0 && (rc = take_rest(head, got, &err)) == 0 &&
+	    (rc = judge(head, &summary, digest, &err)) == 0 &&
 	    (rc = fg_file_write_durable(file, head->buf, head->len, 0600, &err)) < 0)
 		json_decref(summary);
 	if (rc < 0) {

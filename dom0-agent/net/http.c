@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <event2/event.h>
+#include <openssl/ssl.h>
 #include <string.h>
 
 #define BODY_START 4096
@@ -19,6 +20,7 @@
 struct fg_http {
 	struct event_base *base;
 	const struct fg_identity *identity;
+	struct fg_ip address;
 	char *origin; /* https://address:port */
 	CURLM *multi;
 	struct event *timer;
@@ -171,8 +173,25 @@ static struct curl_blob blob_of(const struct fg_pem *pem)
 
 #define SET(option, value) (ok = ok && curl_easy_setopt(easy, CURLOPT_##option, value) == CURLE_OK)
 
-static bool set_tls(CURL *easy, const struct fg_identity *id)
+/*
+ * CURLOPT_SSL_CTX_FUNCTION.  curl takes the common name where there is no subjectAltName, and the common names of our CA
+ * are those of hosts and persons: OpenSSL is told the address too, and looks at subjectAltName only.
+ */
+static CURLcode on_ssl_ctx(CURL *easy, void *ctx, void *arg)
 {
+	const struct fg_http *http = arg;
+	X509_VERIFY_PARAM *param = SSL_CTX_get0_param(ctx);
+	size_t len = http->address.family == AF_INET6 ? sizeof(http->address.v6) : sizeof(http->address.v4);
+
+	(void)easy;
+	if (X509_VERIFY_PARAM_set1_ip(param, (const unsigned char *)&http->address.v4, len) != 1)
+		return CURLE_SSL_CONNECT_ERROR;
+	return CURLE_OK;
+}
+
+static bool set_tls(CURL *easy, const struct fg_http *http)
+{
+	const struct fg_identity *id = http->identity;
 	struct curl_blob ca = blob_of(&id->ca), cert = blob_of(&id->cert), key = blob_of(&id->key);
 	bool ok = true;
 
@@ -185,6 +204,8 @@ static bool set_tls(CURL *easy, const struct fg_identity *id)
 	SET(SSLKEYTYPE, "PEM");
 	SET(SSL_VERIFYPEER, 1L);
 	SET(SSL_VERIFYHOST, 2L);
+	SET(SSL_CTX_FUNCTION, on_ssl_ctx);
+	SET(SSL_CTX_DATA, http);
 	return ok;
 }
 
@@ -232,6 +253,8 @@ static bool set_request(struct fg_http_call *call, const struct fg_http_request 
 		fg_autofree char *range = fg_asprintf("%llu-%llu", (unsigned long long)req->range_from,
 						      (unsigned long long)(req->range_from + req->range_bytes - 1));
 		SET(RANGE, range);
+		SET(LOW_SPEED_LIMIT, FG_HTTP_SLOW_BYTES);
+		SET(LOW_SPEED_TIME, FG_HTTP_SLOW_S);
 	}
 	return ok;
 }
@@ -256,8 +279,8 @@ struct fg_http_call *fg_http_start(struct fg_http *http, const struct fg_http_re
 
 	call->easy = curl_easy_init();
 	/* Every option was tried in fg_http_open: what fails here is memory. */
-	if (!call->easy || !set_tls(call->easy, http->identity) || !set_transport(call->easy) ||
-	    !set_request(call, req) || curl_multi_add_handle(http->multi, call->easy) != CURLM_OK)
+	if (!call->easy || !set_tls(call->easy, http) || !set_transport(call->easy) || !set_request(call, req) ||
+	    curl_multi_add_handle(http->multi, call->easy) != CURLM_OK)
 		abort();
 	return call;
 }
@@ -389,8 +412,7 @@ static bool try_options(struct fg_http *http)
 	struct fg_http_request req = any;
 
 	req.body = call.request_body;
-	bool ok =
-		call.easy && set_tls(call.easy, http->identity) && set_transport(call.easy) && set_request(&call, &req);
+	bool ok = call.easy && set_tls(call.easy, http) && set_transport(call.easy) && set_request(&call, &req);
 	curl_easy_cleanup(call.easy);
 	curl_slist_free_all(call.headers);
 	return ok;
@@ -402,6 +424,7 @@ int fg_http_open(const struct fg_http_config *config, struct fg_http **out, stru
 
 	http->base = config->base;
 	http->identity = config->identity;
+	http->address = config->address;
 	http->origin = origin_of(config);
 	http->timer = evtimer_new(config->base, on_timeout, http);
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK)

@@ -28,6 +28,8 @@ struct fg_http_call;
 #define FG_HTTP_HEADERS_MAX 16384 /* bytes of an answer's header lines together */
 #define FG_HTTP_ERROR_BODY_MAX 4096 /* bytes of the body of a 4xx or 5xx */
 #define FG_HTTP_CONNECT_MS 10000
+#define FG_HTTP_SLOW_BYTES 1000L /* a second: a range that comes slower than this … */
+#define FG_HTTP_SLOW_S 30L /* … for so long has failed */
 #define FG_HTTP_CONNECTIONS_MAX 8 /* more requests wait for one of these */
 
 struct fg_http_config {

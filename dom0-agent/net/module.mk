@@ -8,6 +8,6 @@ $(eval $(call unit_test,unit/dom0-agent/net/test_backoff,test/unit/dom0-agent/ne
 net_sources := $(addprefix dom0-agent/net/,main.c net.c poll.c inventory.c reports.c ask.c head.c http.c identity.c backoff.c \
 	sandbox.c seccomp.c)
 $(eval $(call program,fixgate-net,$(net_sources),fgframe fgconfig fgcheck fgbundle fixgate,\
-	libevent_core libcurl jansson libcrypto libseccomp inih))
+	libevent_core libcurl jansson libssl libcrypto libseccomp inih))
 
-QUICK_TESTS += test/net/work.py
+QUICK_TESTS += test/net/work.py test/net/hostile.py

@@ -188,7 +188,8 @@ void fg_net_send(struct fg_net *net, json_t *message)
 {
 	struct fg_error err = FG_ERROR_INIT;
 
-	if (net->frame && fg_frame_send(net->frame, message, &err) < 0) {
+	/* IO: fixgated is gone, on_closed comes; until then there is what it said before. */
+	if (net->frame && fg_frame_send(net->frame, message, &err) < 0 && err.code != FG_EIO) {
 		fg_error_wrap(&err, "to fixgated");
 		fg_net_stop(net, &err);
 	}

@@ -29,13 +29,15 @@ class Tap:
     def __init__(self):
         self.count = 0
         self.failed = 0
+        self.lock = threading.Lock()
 
     def ok(self, condition, text, detail=""):
-        self.count += 1
-        self.failed += not condition
-        print("%s %d - %s" % ("ok" if condition else "not ok", self.count, text), flush=True)
-        if not condition and detail:
-            print("# " + str(detail).strip().replace("\n", "\n# "), flush=True)
+        with self.lock:
+            self.count += 1
+            self.failed += not condition
+            print("%s %d - %s" % ("ok" if condition else "not ok", self.count, text), flush=True)
+            if not condition and detail:
+                print("# " + str(detail).strip().replace("\n", "\n# "), flush=True)
 
     def case(self, text):
         return Case(self, text)
@@ -109,7 +111,8 @@ class FixServer:
     """A well-behaved server; `override(request, sock)` may answer instead (return True to keep the connection, False to close
     it, None to leave the request to the default)."""
 
-    def __init__(self, pki, cert, key, plain=False, max_tls=None, address="127.0.0.1"):
+    def __init__(self, pki, cert, key, plain=False, max_tls=None, address="127.0.0.1", port=0, client_ca=None,
+                 mute=False):
         self.lock = threading.Condition()
         self.requests, self.connections, self.failures = [], 0, []
         self.offers, self.reports, self.guests, self.blobs = [], {}, None, {}
@@ -117,11 +120,12 @@ class FixServer:
         self.override = None
         self.open = []
         self.stopped = False
+        self.mute = mute  # take the connection, say nothing
         self.context = None
         if not plain:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(cert, key)
-            self.context.load_verify_locations(pki.ca)
+            self.context.load_verify_locations(client_ca or pki.ca)
             self.context.verify_mode = ssl.CERT_REQUIRED
             if max_tls:
                 self.context.maximum_version = max_tls
@@ -129,7 +133,7 @@ class FixServer:
                 self.context.minimum_version = ssl.TLSVersion.TLSv1_3
         self.listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind((address, 0))
+        self.listener.bind((address, port))
         self.port = self.listener.getsockname()[1]
         self.listener.listen(32)
         threading.Thread(target=self.accept, daemon=True).start()
@@ -140,7 +144,10 @@ class FixServer:
                 raw, _ = self.listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self.serve, args=(raw,), daemon=True).start()
+            if self.mute:
+                self.open.append(raw)
+            else:
+                threading.Thread(target=self.serve, args=(raw,), daemon=True).start()
 
     def serve(self, raw):
         try:
@@ -304,16 +311,10 @@ class Agent:
         self.sock, other = socket.socketpair()
         self.log_path = os.path.join(self.dir, "log")
         self.log = open(self.log_path, "wb")
-        fd = other.detach()
-
-        def to_three():
-            os.dup2(fd, 3)
-            if fd != 3:
-                os.close(fd)
-
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
-                                        close_fds=False, preexec_fn=to_three, **become)
-        os.close(fd)
+        # sh moves the socket to descriptor 3: no code of ours runs between fork and exec, so threads may start agents.
+        self.process = subprocess.Popen(["/bin/sh", "-c", 'exec 3<&0 </dev/null; exec "$@"', "sh", *argv], stdin=other,
+                                        stdout=self.log, stderr=self.log, **become)
+        other.close()
         self.buffer, self.queue = b"", []
         if start:
             self.send(type="start", cursor=cursor, acked=acked)
@@ -429,7 +430,9 @@ class World:
         with open(out, "rb") as f:
             return f.read()
 
-    def server(self, **kw):
+    def server(self, files=None, **kw):
+        if files:
+            return FixServer(self.pki, *files, **kw)
         return FixServer(self.pki, *self.server_files, **kw)
 
     def close(self):

@@ -163,6 +163,18 @@ START_TEST(end_of_file_is_clean_only_between_messages)
 	ck_assert_uint_eq(p.closed, 1);
 	ck_assert_int_eq(p.code, FG_EFORMAT);
 	teardown(&p);
+
+	setup(&p);
+	json_t *unread = json_pack("{s:i}", "n", 1);
+	ck_assert_int_eq(fg_frame_send(p.frame, unread, NULL), 0);
+	turn(&p);
+	close(p.other); /* with bytes unread: ECONNRESET at our end */
+	p.other = -1;
+	turn(&p);
+	ck_assert_uint_eq(p.closed, 1);
+	ck_assert_int_eq(p.code, 0);
+	json_decref(unread);
+	teardown(&p);
 }
 END_TEST
 

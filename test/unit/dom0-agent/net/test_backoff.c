@@ -34,7 +34,7 @@ START_TEST(a_year_of_failures_does_not_overflow)
 {
 	struct fg_backoff b = { 0 };
 
-	for (unsigned i = 0; i < 1000000; i++)
+	for (unsigned i = 0; i < 20000; i++)
 		ck_assert_uint_le(fg_backoff_next_ms(&b, ~0u), FG_BACKOFF_MAX_MS);
 	ck_assert_uint_lt(b.failures, 32);
 }
