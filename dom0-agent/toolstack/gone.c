@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "dom0-agent/toolstack/gone.h"
+
+#include "dom0-agent/toolstack/xenstore.h"
+#include "lib/util.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <linux/netlink.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct fg_gone {
+	struct fg_xs *xs;
+	uint32_t domid;
+	char **files;
+	size_t n_files;
+	struct fg_xs_watch *backends, *home;
+	int uevents; /* netdevs and loop devices tell of their end there (kobject uevents) */
+	struct event *uevent, *look, *deadline;
+	fg_gone_cb *cb;
+	void *arg;
+	struct fg_error left;
+};
+
+static int look_xenstore(struct fg_gone *gone, struct fg_error *left)
+{
+	static const char *const types[] = { "vbd", "vif", "qdisk" };
+	unsigned n = 0;
+	int rc = fg_xs_children(gone->xs, &n, left, "/local/domain/%" PRIu32, gone->domid);
+
+	if (rc < 0)
+		return rc;
+	if (n)
+		return fg_error_set(left, FG_ETIMEOUT, "domain %" PRIu32 " is still there", gone->domid);
+	for (size_t i = 0; i < FG_COUNT(types); i++) {
+		rc = fg_xs_children(gone->xs, &n, left, "/local/domain/0/backend/%s/%" PRIu32, types[i], gone->domid);
+		if (rc < 0)
+			return rc;
+		if (n)
+			return fg_error_set(left, FG_ETIMEOUT, "backend %s/%" PRIu32 " is still there", types[i],
+					    gone->domid);
+	}
+	return 0;
+}
+
+static int look_netdevs(struct fg_gone *gone, struct fg_error *left)
+{
+	char prefix[32];
+	int rc = 0;
+	DIR *dir = opendir("/sys/class/net");
+
+	if (!dir)
+		return fg_error_errno(left, FG_EUNREACHABLE, errno, "/sys/class/net");
+	snprintf(prefix, sizeof(prefix), "vif%" PRIu32 ".", gone->domid);
+	for (struct dirent *entry; !rc && (entry = readdir(dir));)
+		if (!strncmp(entry->d_name, prefix, strlen(prefix)))
+			rc = fg_error_set(left, FG_ETIMEOUT, "netdev %s is still there", entry->d_name);
+	closedir(dir);
+	return rc;
+}
+
+/* A writable loop device over one of the files: somebody could still write to the disk. */
+static int look_loops(struct fg_gone *gone, struct fg_error *left)
+{
+	int rc = 0;
+	DIR *dir = gone->n_files ? opendir("/sys/block") : NULL;
+
+	for (struct dirent *entry; dir && !rc && (entry = readdir(dir));) {
+		char path[300];
+		fg_autofree char *file = NULL, *ro = NULL;
+		if (strncmp(entry->d_name, "loop", 4) != 0)
+			continue;
+		snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", entry->d_name);
+		if (fg_file_read(path, 8192, &file, NULL, NULL) < 0)
+			continue; /* not in use */
+		snprintf(path, sizeof(path), "/sys/block/%s/ro", entry->d_name);
+		if (fg_file_read(path, 16, &ro, NULL, NULL) == 0 && ro[0] == '1')
+			continue;
+		file[strcspn(file, "\n")] = '\0';
+		for (size_t i = 0; i < gone->n_files && !rc; i++)
+			if (!strcmp(file, gone->files[i]))
+				rc = fg_error_set(left, FG_ETIMEOUT, "%s is still behind /dev/%s", file, entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	return rc;
+}
+
+static void finish(struct fg_gone *gone, int rc)
+{
+	fg_gone_cb *cb = gone->cb;
+	void *arg = gone->arg;
+	struct fg_error err = gone->left;
+
+	fg_gone_cancel(gone);
+	cb(arg, rc, &err);
+}
+
+static void look(struct fg_gone *gone)
+{
+	struct fg_error left = FG_ERROR_INIT;
+	int rc = gone->domid ? look_xenstore(gone, &left) : 0;
+
+	if (!rc && gone->domid)
+		rc = look_netdevs(gone, &left);
+	if (!rc)
+		rc = look_loops(gone, &left);
+	gone->left = left;
+	if (rc != -FG_ETIMEOUT)
+		finish(gone, rc);
+}
+
+static void look_again(void *arg)
+{
+	struct fg_gone *gone = arg;
+	event_active(gone->look, EV_TIMEOUT, 0);
+}
+
+static void look_now(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	look(arg);
+}
+
+static void uevent_ready(evutil_socket_t fd, short what, void *arg)
+{
+	char buf[16384];
+
+	(void)what;
+	while (recv(fd, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+	look(arg);
+}
+
+static void too_late(evutil_socket_t fd, short what, void *arg)
+{
+	struct fg_gone *gone = arg;
+
+	(void)fd;
+	(void)what;
+	if (!gone->left.code)
+		(void)fg_error_set(&gone->left, FG_ETIMEOUT, "domain %" PRIu32 ": not looked at", gone->domid);
+	finish(gone, -FG_ETIMEOUT);
+}
+
+static int open_uevents(struct fg_error *err)
+{
+	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 /* the kernel's own */ };
+	fg_autoclose int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+		return fg_error_errno(err, FG_EUNREACHABLE, errno, "kernel events");
+	return FG_TAKE_FD(fd);
+}
+
+int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const char *const *files, size_t n_files, uint32_t deadline_ms,
+		 fg_gone_cb *cb, void *arg, struct fg_gone **out, struct fg_error *err)
+{
+	struct event_base *base = fg_xs_base(xs);
+	const struct timeval in = { deadline_ms / 1000, (deadline_ms % 1000) * 1000 };
+	char home[64];
+	int rc = open_uevents(err);
+
+	if (rc < 0)
+		return rc;
+	struct fg_gone *gone = fg_calloc(1, sizeof(*gone));
+	gone->xs = xs;
+	gone->domid = domid;
+	gone->uevents = rc;
+	gone->cb = cb;
+	gone->arg = arg;
+	gone->files = fg_calloc(n_files ? n_files : 1, sizeof(char *));
+	for (size_t i = 0; i < n_files; i++) {
+		/* sysfs shows the file's own path */
+		gone->files[i] = realpath(files[i], NULL);
+		if (!gone->files[i])
+			gone->files[i] = fg_strdup(files[i]);
+	}
+	gone->n_files = n_files;
+	gone->uevent = event_new(base, gone->uevents, EV_READ | EV_PERSIST, uevent_ready, gone);
+	gone->look = evtimer_new(base, look_now, gone);
+	gone->deadline = evtimer_new(base, too_late, gone);
+	event_add(gone->uevent, NULL);
+	evtimer_add(gone->deadline, &in);
+	snprintf(home, sizeof(home), "/local/domain/%" PRIu32, domid);
+	rc = fg_xs_watch(xs, "/local/domain/0/backend", look_again, gone, &gone->backends, err);
+	if (rc == 0 && domid)
+		rc = fg_xs_watch(xs, home, look_again, gone, &gone->home, err);
+	if (rc < 0) {
+		fg_gone_cancel(gone);
+		return rc;
+	}
+	look_again(gone);
+	*out = gone;
+	return 0;
+}
+
+void fg_gone_cancel(struct fg_gone *gone)
+{
+	if (!gone)
+		return;
+	fg_xs_unwatch(gone->backends);
+	fg_xs_unwatch(gone->home);
+	event_free(gone->uevent);
+	event_free(gone->look);
+	event_free(gone->deadline);
+	close(gone->uevents);
+	for (size_t i = 0; i < gone->n_files; i++)
+		free(gone->files[i]);
+	free(gone->files);
+	free(gone);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "dom0-agent/toolstack/guest.h"
+
+#include "lib/util.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void fg_guest_release(struct fg_guest *g)
+{
+	for (size_t i = 0; i < g->n_disks; i++)
+		free(g->disks[i].target);
+	free(g->disks);
+	free(g->nics);
+	free(g->name);
+	free(g->refusal);
+	memset(g, 0, sizeof(*g));
+}
+
+void fg_guest_copy(const struct fg_guest *g, struct fg_guest *out)
+{
+	*out = *g;
+	out->name = fg_strdup(g->name);
+	out->refusal = fg_strdup(g->refusal);
+	out->nics = fg_calloc(g->n_nics ? g->n_nics : 1, sizeof(*out->nics));
+	if (g->n_nics)
+		memcpy(out->nics, g->nics, g->n_nics * sizeof(*out->nics));
+	out->disks = fg_calloc(g->n_disks ? g->n_disks : 1, sizeof(*out->disks));
+	for (size_t i = 0; i < g->n_disks; i++) {
+		out->disks[i] = g->disks[i];
+		out->disks[i].target = fg_strdup(g->disks[i].target);
+	}
+}
+
+void fg_guest_refuse(struct fg_guest *g, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	if (g->refusal)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	g->refusal = fg_strdup(text);
+}
+
+bool fg_netdev_exists(const char *name)
+{
+	char path[32 + IFNAMSIZ];
+
+	if (!*name || strlen(name) >= IFNAMSIZ || strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
+		return false;
+	snprintf(path, sizeof(path), "/sys/class/net/%s", name);
+	return access(path, F_OK) == 0;
+}
+
+void fg_nic_add_netdev(struct fg_nic *nic, const char *name)
+{
+	if (nic->n_netdevs >= FG_NIC_NETDEVS_MAX || !fg_netdev_exists(name))
+		return;
+	for (size_t i = 0; i < nic->n_netdevs; i++)
+		if (!strcmp(nic->netdevs[i], name))
+			return;
+	snprintf(nic->netdevs[nic->n_netdevs++], IFNAMSIZ, "%s", name);
+}
+
+void fg_nic_add_xen_netdevs(struct fg_nic *nic, uint32_t domid, const char *vifname)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "vif%u.%u", domid, nic->devid);
+	fg_nic_add_netdev(nic, name);
+	snprintf(name, sizeof(name), "vif%u.%u-emu", domid, nic->devid);
+	fg_nic_add_netdev(nic, name);
+	if (!vifname || !*vifname || strlen(vifname) >= IFNAMSIZ)
+		return;
+	fg_nic_add_netdev(nic, vifname);
+	snprintf(name, sizeof(name), "%s-emu", vifname);
+	fg_nic_add_netdev(nic, name);
+}
+
+int fg_nic_add_addresses(struct fg_nic *nic, const char *text)
+{
+	while (*text) {
+		char word[INET6_ADDRSTRLEN + 8];
+		size_t n = strcspn(text, " ,\t");
+		if (n && n < sizeof(word) && nic->n_addresses < FG_NIC_ADDRESSES_MAX) {
+			struct fg_ip *ip = &nic->addresses[nic->n_addresses];
+			memcpy(word, text, n);
+			word[n] = '\0';
+			word[strcspn(word, "/")] = '\0'; /* a prefix length may follow */
+			if (inet_pton(AF_INET, word, &ip->v4) == 1)
+				ip->family = AF_INET;
+			else if (inet_pton(AF_INET6, word, &ip->v6) == 1)
+				ip->family = AF_INET6;
+			else
+				return -FG_EFORMAT;
+			nic->n_addresses++;
+		} else if (n) {
+			return -FG_ELIMIT;
+		}
+		text += n + strspn(text + n, " ,\t");
+	}
+	return 0;
+}
+
+bool fg_is_block_device(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && S_ISBLK(st.st_mode);
+}

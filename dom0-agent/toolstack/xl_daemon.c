@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "dom0-agent/toolstack/xl_daemon.h"
+
+#include "lib/util.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LOG_TAIL_BYTES 65536 /* the line is one of the last ones; a log may be long */
+
+static bool is_setting(const char *word)
+{
+	/* `xl create FILE 'key=value'…`: settings come after the file */
+	const char *eq = strchr(word, '=');
+	return eq && eq != word && word[0] != '/' && word[0] != '-';
+}
+
+bool fg_xl_command_parse(char *const *argv, size_t n, const char **file, size_t *first_setting)
+{
+	size_t i = 1;
+
+	*file = NULL;
+	*first_setting = n;
+	while (i < n && argv[i][0] == '-') /* global options: -v -f -N -t -T */
+		i++;
+	if (i >= n)
+		return false;
+	if (!strcmp(argv[i], "restore") || !strcmp(argv[i], "migrate-receive"))
+		return true;
+	if (strcmp(argv[i], "create") != 0)
+		return false;
+	for (i++; i < n; i++) {
+		const char *word = argv[i];
+		if (!strncmp(word, "--defconfig=", 12)) {
+			*file = word + 12;
+		} else if (!strcmp(word, "-f") || !strcmp(word, "--defconfig")) {
+			if (i + 1 < n)
+				*file = argv[++i];
+		} else if (word[0] == '-') {
+			continue;
+		} else if (is_setting(word)) {
+			*first_setting = *first_setting < i ? *first_setting : i;
+		} else if (!*file) {
+			*file = word;
+		}
+	}
+	return true;
+}
+
+uint32_t fg_xl_log_domid(const char *log, pid_t pid)
+{
+	static const char mark[] = "Waiting for domain ";
+	uint32_t domid = 0;
+
+	for (const char *line = strstr(log, mark); line; line = strstr(line + 1, mark)) {
+		size_t len = strcspn(line, "\n");
+		fg_autofree char *copy = strndup(line, len);
+		char *tail = copy ? strstr(copy, " (domid ") : NULL;
+		unsigned id = 0;
+		long by = 0;
+		/* A name may hold anything: take the last " (domid ". */
+		for (char *next = tail; next; next = strstr(next + 1, " (domid "))
+			tail = next;
+		if (tail && sscanf(tail, " (domid %u) to die [pid %ld]", &id, &by) == 2 && by == (long)pid)
+			domid = id;
+	}
+	return domid;
+}
+
+static int proc_read(const char *proc, pid_t pid, const char *what, size_t max, char **out, size_t *len)
+{
+	char path[512];
+	snprintf(path, sizeof(path), "%s/%ld/%s", proc, (long)pid, what);
+	return fg_file_read(path, max, out, len, NULL);
+}
+
+static uint64_t start_ticks(const char *proc, pid_t pid)
+{
+	fg_autofree char *stat = NULL;
+	unsigned long long ticks = 0;
+
+	if (proc_read(proc, pid, "stat", 4096, &stat, NULL) < 0)
+		return 0;
+	/* proc(5): field 22, after the name in parentheses, which may hold anything */
+	char *p = strrchr(stat, ')');
+	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+			 &ticks) != 1)
+		return 0;
+	return ticks;
+}
+
+static bool is_xl(const char *proc, pid_t pid)
+{
+	char path[512], exe[4096];
+
+	snprintf(path, sizeof(path), "%s/%ld/exe", proc, (long)pid);
+	ssize_t n = readlink(path, exe, sizeof(exe) - 1);
+	if (n <= 0)
+		return false;
+	exe[n] = '\0';
+	char *deleted = strstr(exe, " (deleted)"); /* the package was upgraded under it */
+	if (deleted)
+		*deleted = '\0';
+	const char *base = strrchr(exe, '/');
+	return base && !strcmp(base, "/xl");
+}
+
+static char *log_tail(const char *proc, pid_t pid)
+{
+	char path[512];
+	fg_autofree char *text = fg_calloc(1, LOG_TAIL_BYTES + 1);
+
+	snprintf(path, sizeof(path), "%s/%ld/fd/1", proc, (long)pid);
+	fg_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return NULL;
+	off_t end = lseek(fd, 0, SEEK_END);
+	if (end < 0) /* a terminal or a pipe: no log */
+		return NULL;
+	ssize_t n = pread(fd, text, LOG_TAIL_BYTES, end > LOG_TAIL_BYTES ? end - LOG_TAIL_BYTES : 0);
+	return n < 0 ? NULL : FG_TAKE(text);
+}
+
+static size_t split(char *cmdline, size_t len, char **argv)
+{
+	size_t n = 0;
+
+	for (size_t at = 0; at < len && n < FG_XL_ARGS_MAX; at += strlen(cmdline + at) + 1)
+		argv[n++] = cmdline + at;
+	return n;
+}
+
+static bool look(const char *proc, pid_t pid, uint32_t domid, struct fg_xl_daemon *out)
+{
+	fg_autofree char *cmdline = NULL;
+	char *argv[FG_XL_ARGS_MAX];
+	size_t len = 0, first;
+	const char *file;
+
+	if (!is_xl(proc, pid) || proc_read(proc, pid, "cmdline", 1u << 17, &cmdline, &len) < 0)
+		return false;
+	size_t n = split(cmdline, len, argv);
+	if (!fg_xl_command_parse(argv, n, &file, &first))
+		return false;
+	fg_autofree char *log = log_tail(proc, pid);
+	if (!log || fg_xl_log_domid(log, pid) != domid)
+		return false;
+	out->pid = pid;
+	out->start_ticks = start_ticks(proc, pid);
+	out->file = fg_strdup(file);
+	out->args = fg_calloc(n - first + 1, sizeof(char *));
+	for (size_t i = first, k = 0; i < n; i++)
+		if (is_setting(argv[i]))
+			out->args[k++] = fg_strdup(argv[i]);
+	return true;
+}
+
+int fg_xl_daemon_find(const char *proc, uint32_t domid, struct fg_xl_daemon *out, struct fg_error *err)
+{
+	struct fg_xl_daemon found = { 0 };
+	bool have = false;
+	DIR *dir = opendir(proc);
+
+	if (!dir)
+		return fg_error_errno(err, FG_EUNREACHABLE, errno, "%s", proc);
+	for (struct dirent *entry; !have && (entry = readdir(dir));)
+		if (isdigit((unsigned char)entry->d_name[0]))
+			have = look(proc, (pid_t)strtol(entry->d_name, NULL, 10), domid, &found);
+	closedir(dir);
+	if (!have)
+		return fg_error_set(err, FG_ENOTFOUND, "no xl process looks after domain %u", domid);
+	*out = found;
+	return 0;
+}
+
+int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struct fg_error *err)
+{
+	fg_autoclose int fd = (int)syscall(SYS_pidfd_open, daemon->pid, 0);
+
+	if (fd < 0)
+		return fg_error_errno(err, errno == ESRCH ? FG_ENOTFOUND : FG_EFAILED, errno, "pid %ld",
+				      (long)daemon->pid);
+	/* The pidfd holds one process; now make sure that it is the one that was found. */
+	if (start_ticks(proc, daemon->pid) != daemon->start_ticks || !is_xl(proc, daemon->pid))
+		return fg_error_set(err, FG_ENOTFOUND, "pid %ld is another process now", (long)daemon->pid);
+	return FG_TAKE_FD(fd);
+}
+
+void fg_xl_daemon_release(struct fg_xl_daemon *daemon)
+{
+	free(daemon->file);
+	for (char **arg = daemon->args; arg && *arg; arg++)
+		free(*arg);
+	free(daemon->args);
+	*daemon = (struct fg_xl_daemon){ 0 };
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The process that `xl create` leaves behind to look after a domain (it re-creates it on reboot).
+ *
+ * xl keeps no register of them.  A daemon is known by /proc/PID/exe being xl, its command line being a create, restore or
+ * migrate-receive, and the last "Waiting for domain NAME (domid N) to die [pid PID]" in the log that is its stdout:
+ * xl writes that line before it waits (xl_vmcontrol.c), with its own pid, each time it has made the domain.
+ */
+#ifndef FG_XL_DAEMON_H
+#define FG_XL_DAEMON_H
+
+#include <fixgate/error.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define FG_XL_ARGS_MAX 64 /* arguments of a command line we look at */
+
+struct fg_xl_daemon {
+	pid_t pid;
+	uint64_t start_ticks; /* of /proc/PID/stat: pid and start tell one process from another */
+	char *file; /* config file as on the command line; NULL: none (restored) */
+	char **args; /* "key=value" settings after the file, NULL-terminated */
+};
+
+/* proc: "/proc" but in tests.  NOTFOUND: no daemon owns the domain. */
+int fg_xl_daemon_find(const char *proc, uint32_t domid, struct fg_xl_daemon *out, struct fg_error *err) FG_MUST_CHECK;
+/* Is it still the same process?  pidfd of it or -FG_ENOTFOUND. */
+int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struct fg_error *err) FG_MUST_CHECK;
+void fg_xl_daemon_release(struct fg_xl_daemon *daemon);
+
+/* Pure: config file and settings of an xl command line (argv of `n` words).  false: not one that makes a domain. */
+bool fg_xl_command_parse(char *const *argv, size_t n, const char **file, size_t *first_setting);
+/* Pure: domid of the last "Waiting for domain" line with this pid; 0: none. */
+uint32_t fg_xl_log_domid(const char *log, pid_t pid);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The stop ladder.  In this order: stop_begin -> end_daemon -> daemon_ended -> rung_shutdown -> rung_acpi -> rung_destroy
+ * -> destroyed -> all_gone -> stop_end.  The end of the domain (domain_ended) leads from any rung to rung_destroy.
+ */
+#include "dom0-agent/toolstack/gone.h"
+#include "dom0-agent/toolstack/xl_config.h"
+#include "dom0-agent/toolstack/xl_daemon.h"
+#include "dom0-agent/toolstack/xl_private.h"
+#include "lib/log.h"
+#include "lib/util.h"
+
+#include <string.h>
+#include <sys/syscall.h>
+#include <signal.h>
+#include <unistd.h>
+
+#define DAEMON_END_MS 5000
+
+enum rung { RUNG_DAEMON, RUNG_SHUTDOWN, RUNG_ACPI, RUNG_DESTROY };
+
+struct stop {
+	struct xl_op op;
+	char uuid[37];
+	struct fg_stop_policy policy;
+	uint32_t domid;
+	enum rung rung;
+	bool paused; /* it cannot hear a request */
+	bool hvm;
+	int64_t destroy_until_ms;
+	struct fg_xl_death *death;
+	struct fg_gone *gone;
+	struct event *daemon_end;
+	int pidfd;
+	char **files;
+	size_t n_files;
+	fg_ts_step_cb *step;
+	fg_ts_done_cb *cb;
+	void *arg;
+};
+
+static void stop_begin(struct stop *stop);
+static void end_daemon(struct stop *stop);
+static void daemon_ended(evutil_socket_t fd, short what, void *arg);
+static void rung_shutdown(struct stop *stop);
+static void rung_acpi(struct stop *stop);
+static void rung_destroy(struct stop *stop);
+static void destroyed(void *arg, int rc);
+static void all_gone(void *arg, int rc, const struct fg_error *err);
+static void stop_end(struct stop *stop, int rc, const struct fg_error *err);
+
+static void stop_release(struct xl_op *op)
+{
+	struct stop *stop = (struct stop *)op;
+
+	/* When ts is closing its context has ended the watch already. */
+	fg_gone_cancel(stop->gone);
+	if (stop->daemon_end)
+		event_free(stop->daemon_end);
+	if (stop->pidfd >= 0)
+		close(stop->pidfd);
+	for (size_t i = 0; i < stop->n_files; i++)
+		free(stop->files[i]);
+	free(stop->files);
+}
+
+static void stop_step(struct stop *stop, const char *what)
+{
+	if (stop->step)
+		stop->step(stop->arg, what);
+}
+
+static void deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct stop *stop = arg;
+	struct fg_error err = FG_ERROR_INIT;
+
+	(void)fd;
+	(void)what;
+	switch (stop->rung) {
+	case RUNG_DAEMON:
+		if (!stop->daemon_end) {
+			stop_begin(stop);
+			return;
+		}
+		(void)fg_error_set(&err, FG_ETIMEOUT, "waited %d ms for the end of its xl process", DAEMON_END_MS);
+		stop_end(stop, -FG_ETIMEOUT, &err);
+		return;
+	case RUNG_SHUTDOWN:
+		stop_step(stop, "no end after the shutdown request");
+		rung_acpi(stop);
+		return;
+	case RUNG_ACPI:
+		stop_step(stop, "no end after the power button");
+		rung_destroy(stop);
+		return;
+	case RUNG_DESTROY:
+		(void)fg_error_set(&err, FG_ETIMEOUT, "waited %u ms for domain %u to be destroyed",
+				   stop->policy.destroy_ms, stop->domid);
+		stop_end(stop, -FG_ETIMEOUT, &err);
+		return;
+	}
+}
+
+void xl_stop(struct fg_toolstack *opaque, const char *uuid, const struct fg_stop_policy *policy, fg_ts_step_cb *step,
+	     fg_ts_done_cb *cb, void *arg)
+{
+	struct xl_ts *ts = (struct xl_ts *)opaque;
+	struct stop *stop = xl_op_new(ts, sizeof(*stop), deadline, stop_release);
+
+	snprintf(stop->uuid, sizeof(stop->uuid), "%s", uuid);
+	stop->policy = *policy;
+	stop->pidfd = -1;
+	stop->step = step;
+	stop->cb = cb;
+	stop->arg = arg;
+	xl_op_soon(&stop->op);
+}
+
+static void domain_ended(void *arg, bool shutdown, int reason)
+{
+	struct stop *stop = arg;
+
+	if (stop->rung == RUNG_DESTROY)
+		return; /* its completion is waited for */
+	if (shutdown)
+		stop_step(stop, reason == LIBXL_SHUTDOWN_REASON_REBOOT ? "guest wants to reboot: taken as its end"
+								       : "guest has shut down");
+	else
+		stop_step(stop, "domain is gone");
+	evtimer_del(stop->op.timer);
+	rung_destroy(stop);
+}
+
+/* The image files of the guest, to wait until no loop device holds them. */
+static void remember_files(struct stop *stop)
+{
+	uint8_t *data = NULL;
+	int len = 0;
+	fg_autojson json_t *config = NULL;
+	struct fg_guest g;
+
+	if (libxl_userdata_retrieve(fg_xl_ctx(stop->op.ts->xl), stop->domid, "libxl-json", &data, &len) || !data)
+		return;
+	size_t n = strnlen((char *)data, (size_t)len);
+	int rc = fg_json_parse((char *)data, n, &config, NULL);
+	free(data);
+	if (rc < 0 || fg_xl_guest_from_json(config, &g, NULL) < 0)
+		return;
+	stop->files = fg_calloc(g.n_disks + 1, sizeof(char *));
+	for (size_t i = 0; i < g.n_disks; i++)
+		if (!g.disks[i].block && !g.disks[i].readonly && g.disks[i].target[0] == '/')
+			stop->files[stop->n_files++] = fg_strdup(g.disks[i].target);
+	fg_guest_release(&g);
+}
+
+static void stop_begin(struct stop *stop)
+{
+	struct xl_ts *ts = stop->op.ts;
+	struct fg_error err = FG_ERROR_INIT;
+	libxl_dominfo info;
+
+	xl_disown(ts, stop->uuid);
+	libxl_dominfo_init(&info);
+	int rc = fg_xl_find(ts->xl, stop->uuid, &stop->domid, &info, &err);
+	stop->paused = info.paused;
+	stop->hvm = info.domain_type == LIBXL_DOMAIN_TYPE_HVM;
+	bool over = info.shutdown || info.dying;
+	libxl_dominfo_dispose(&info);
+	if (rc == 0)
+		rc = fg_xl_death_watch(ts->xl, stop->domid, domain_ended, stop, &stop->death, &err);
+	if (rc < 0) {
+		bool none = rc == -FG_ENOTFOUND;
+		stop_end(stop, none ? 0 : rc, none ? NULL : &err);
+		return;
+	}
+	remember_files(stop);
+	if (over)
+		stop->paused = true; /* nothing left to ask */
+	end_daemon(stop);
+}
+
+/* First of all: it would make the domain anew when the guest reboots instead of shutting down. */
+static void end_daemon(struct stop *stop)
+{
+	struct fg_xl_daemon daemon = { 0 };
+	struct fg_error err = FG_ERROR_INIT;
+	int rc = fg_xl_daemon_find("/proc", stop->domid, &daemon, &err);
+
+	if (rc == 0)
+		rc = stop->pidfd = fg_xl_daemon_open("/proc", &daemon, &err);
+	fg_xl_daemon_release(&daemon);
+	if (rc == -FG_ENOTFOUND) {
+		rung_shutdown(stop);
+		return;
+	}
+	if (rc >= 0 && syscall(SYS_pidfd_send_signal, stop->pidfd, SIGKILL, NULL, 0) < 0)
+		rc = fg_error_set(&err, FG_EFAILED, "the xl process of domain %u cannot be ended", stop->domid);
+	if (rc < 0) {
+		stop_end(stop, rc, &err);
+		return;
+	}
+	stop->daemon_end = event_new(stop->op.ts->cfg.base, stop->pidfd, EV_READ, daemon_ended, stop);
+	event_add(stop->daemon_end, NULL);
+	xl_op_in(&stop->op, DAEMON_END_MS);
+}
+
+static void daemon_ended(evutil_socket_t fd, short what, void *arg)
+{
+	struct stop *stop = arg;
+
+	(void)fd;
+	(void)what;
+	if (stop->rung != RUNG_DAEMON)
+		return;
+	stop_step(stop, "xl process ended");
+	evtimer_del(stop->op.timer);
+	rung_shutdown(stop);
+}
+
+static void shutdown_asked(void *arg, int rc)
+{
+	struct stop *stop = arg;
+
+	/* ERROR_NOPARAVIRT: no PV drivers. A missing acknowledgement is no news: the deadline of the rung decides. */
+	if (rc == ERROR_NOPARAVIRT && stop->rung == RUNG_SHUTDOWN) {
+		stop_step(stop, "guest does not hear shutdown requests");
+		evtimer_del(stop->op.timer);
+		rung_acpi(stop);
+	}
+}
+
+static void rung_shutdown(struct stop *stop)
+{
+	struct xl_ts *ts = stop->op.ts;
+
+	stop->rung = RUNG_SHUTDOWN;
+	if (stop->paused) {
+		rung_destroy(stop);
+		return;
+	}
+	if (!stop->policy.shutdown_ms) {
+		rung_acpi(stop);
+		return;
+	}
+	stop_step(stop, "shutdown requested");
+	xl_op_in(&stop->op, stop->policy.shutdown_ms);
+	libxl_asyncop_how how = fg_xl_how(ts->xl, shutdown_asked, stop);
+	fg_xl_started(ts->xl, &how, libxl_domain_shutdown(fg_xl_ctx(ts->xl), stop->domid, &how));
+}
+
+static void button_pressed(void *arg, int rc)
+{
+	struct stop *stop = arg;
+
+	if (rc && stop->rung == RUNG_ACPI) {
+		stop_step(stop, "guest has no power button");
+		evtimer_del(stop->op.timer);
+		rung_destroy(stop);
+	}
+}
+
+static void rung_acpi(struct stop *stop)
+{
+	struct xl_ts *ts = stop->op.ts;
+
+	stop->rung = RUNG_ACPI;
+	if (!stop->policy.acpi_ms || !stop->hvm) {
+		rung_destroy(stop);
+		return;
+	}
+	stop_step(stop, "power button pressed");
+	xl_op_in(&stop->op, stop->policy.acpi_ms);
+	libxl_asyncop_how how = fg_xl_how(ts->xl, button_pressed, stop);
+	fg_xl_started(ts->xl, &how, libxl_send_trigger(fg_xl_ctx(ts->xl), stop->domid, LIBXL_TRIGGER_POWER, 0, &how));
+}
+
+static void rung_destroy(struct stop *stop)
+{
+	struct xl_ts *ts = stop->op.ts;
+	struct fg_error err = FG_ERROR_INIT;
+
+	stop->rung = RUNG_DESTROY;
+	if (!stop->policy.destroy_ms) {
+		(void)fg_error_set(&err, FG_ETIMEOUT, "domain %u did not end, and destroying it is not allowed",
+				   stop->domid);
+		stop_end(stop, -FG_ETIMEOUT, &err);
+		return;
+	}
+	stop_step(stop, "destroying the domain");
+	stop->destroy_until_ms = fg_monotonic_ms() + stop->policy.destroy_ms;
+	xl_op_in(&stop->op, stop->policy.destroy_ms);
+	libxl_asyncop_how how = fg_xl_how(ts->xl, destroyed, stop);
+	fg_xl_started(ts->xl, &how, libxl_domain_destroy(fg_xl_ctx(ts->xl), stop->domid, &how));
+}
+
+static void destroyed(void *arg, int rc)
+{
+	struct stop *stop = arg;
+	struct fg_error err = FG_ERROR_INIT;
+
+	evtimer_del(stop->op.timer);
+	int frc = 0;
+	if (rc && rc != ERROR_DOMAIN_NOTFOUND)
+		frc = fg_xl_error_set(&err, rc, "domain %u cannot be destroyed", stop->domid);
+	int64_t left = stop->destroy_until_ms - fg_monotonic_ms();
+	if (frc == 0)
+		frc = fg_gone_wait(stop->op.ts->xs, stop->domid, (const char *const *)stop->files, stop->n_files,
+				   left > 1000 ? (uint32_t)left : 1000, all_gone, stop, &stop->gone, &err);
+	if (frc < 0)
+		stop_end(stop, frc, &err);
+}
+
+static void all_gone(void *arg, int rc, const struct fg_error *err)
+{
+	struct stop *stop = arg;
+
+	stop->gone = NULL;
+	if (rc == 0)
+		stop_step(stop, "destroyed, backends gone");
+	stop_end(stop, rc, rc ? err : NULL);
+}
+
+static void stop_end(struct stop *stop, int rc, const struct fg_error *err)
+{
+	fg_ts_done_cb *cb = stop->cb;
+	void *arg = stop->arg;
+	struct fg_error copy = err ? *err : (struct fg_error)FG_ERROR_INIT;
+
+	fg_xl_death_unwatch(stop->death);
+	xl_op_free(&stop->op);
+	cb(arg, rc, rc ? &copy : NULL);
+}
