@@ -116,13 +116,11 @@ static int put_file(struct out *o, const struct fg_jobcpio_file *files, size_t i
 
 static int copy_image(struct out *o, const char *path, struct fg_error *err)
 {
-	fg_autofree char *buf = malloc(1 << 18);
 	fg_autoclose int in = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (in < 0)
 		return fg_error_errno(err, FG_EIO, errno, "open %s", path);
-	if (!buf)
-		return fg_error_set(err, FG_ENOMEM, "copy %s", path);
+	fg_autofree char *buf = fg_calloc(1, 1 << 18);
 	for (;;) {
 		ssize_t n = read(in, buf, 1 << 18);
 

@@ -91,7 +91,7 @@ static bool is_closed(struct fg_console *c)
 	if (len && c->in[len - 1] == '\r')
 		len--;
 	size_t head = (size_t)snprintf(want, sizeof(want), FG_FIXVM_PREFIX "%s closed ", c->nonce);
-	if (len <= head || memcmp(c->in, want, head))
+	if (len <= head || memcmp(c->in, want, head) != 0)
 		return false;
 	fg_autojson json_t *data = NULL;
 	return !fg_json_parse(c->in + head, len - head, &data, NULL) && json_is_object(data);
@@ -137,7 +137,7 @@ int fg_console_open(struct fg_console *c, const char *path, struct fg_error *err
 int fg_console_send(struct fg_console *c, enum fg_fixvm_message type, const json_t *data, struct fg_error *err)
 {
 	char line[FG_FIXVM_LINE_MAX + 1];
-	size_t len;
+	size_t len = 0;
 	int rc = fg_console_line(c->nonce, type, data, line, &len, err);
 
 	for (size_t done = 0; !rc && done < len;) {

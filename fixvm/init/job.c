@@ -24,7 +24,7 @@ static int check_keys(const json_t *obj, const char *const *keys, const char *wh
 	json_object_foreach ((json_t *)obj, key, value) {
 		const char *const *k = keys;
 
-		while (*k && strcmp(*k, key))
+		while (*k && strcmp(*k, key) != 0)
 			k++;
 		if (!*k)
 			return fg_error_set(err, FG_EFORMAT, "%s: unknown key \"%s\"", where, key);
@@ -32,7 +32,7 @@ static int check_keys(const json_t *obj, const char *const *keys, const char *wh
 	return 0;
 }
 
-/* Text of at most size - 1 bytes, all of them in the set (NULL: any but control characters). */
+/* Text of at most size - 1 bytes, all of them in the set, not empty (set NULL: any but control characters, or empty). */
 static int copy_text(const json_t *obj, const char *key, char *out, size_t size, const char *set, struct fg_error *err)
 {
 	const char *s;
@@ -41,7 +41,7 @@ static int copy_text(const json_t *obj, const char *key, char *out, size_t size,
 	if (rc)
 		return rc;
 	size_t len = strlen(s);
-	if (!len || len >= size)
+	if ((!len && set) || len >= size)
 		return fg_error_set(err, FG_EFORMAT, "\"%s\": %zu characters, limit %zu", key, len, size - 1);
 	for (size_t i = 0; i < len; i++) {
 		if (set ? !strchr(set, s[i]) : ((unsigned char)s[i] < 0x20 || s[i] == 0x7f))
@@ -176,7 +176,7 @@ static int parse_net(const json_t *top, struct fg_job *job, struct fg_error *err
 	if (rc)
 		return rc;
 	job->dhcp = !strcmp(mode, "dhcp");
-	if (!job->dhcp && strcmp(mode, "static"))
+	if (!job->dhcp && strcmp(mode, "static") != 0)
 		return fg_error_set(err, FG_EFORMAT, "\"mode\": %s", mode);
 	if (job->dhcp && (json_object_get(obj, "address") || json_object_get(obj, "gateway")))
 		return fg_error_set(err, FG_EFORMAT, "\"address\" or \"gateway\" with mode dhcp");
@@ -233,7 +233,7 @@ static int parse_identity(const json_t *top, struct fg_job *job, struct fg_error
 	if (rc)
 		return rc;
 	job->inspect = !strcmp(mode, "inspect");
-	if (!job->inspect && strcmp(mode, "fix"))
+	if (!job->inspect && strcmp(mode, "fix") != 0)
 		return fg_error_set(err, FG_EFORMAT, "\"mode\": %s", mode);
 	rc = copy_uuid(top, "job", job->job, err);
 	if (!rc)

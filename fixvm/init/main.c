@@ -95,9 +95,8 @@ int main(int argc, char **argv)
 	static struct fg_fixvm_shared own;
 
 	umask(022);
-	vm.shared = mmap(NULL, sizeof(*vm.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (vm.shared == MAP_FAILED)
-		vm.shared = &own;
+	void *shared = mmap(NULL, sizeof(own), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	vm.shared = shared && shared != MAP_FAILED ? shared : &own;
 	int rc = fg_platform_mount(&err);
 	if (!rc)
 		rc = fg_console_open(&vm.console, "/dev/console", &err);

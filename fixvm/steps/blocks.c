@@ -34,22 +34,27 @@ void fg_root_release(struct fg_root *r)
 	fg_root_init(r);
 }
 
-/* "add@/devices/…/block/NAME": is it the whole disk NAME? */
-static bool announces(const char *event, const char *name)
+/* "add@/devices/…/block/NAME": is it the whole disk that the definition calls vdev? Then its name, else NULL. */
+static const char *announces(const char *event, const char *vdev)
 {
 	const char *base = strrchr(event, '/');
 
-	return !strncmp(event, "add@", 4) && base && !strcmp(base + 1, name) && strstr(event, "/block/");
+	if (strncmp(event, "add@", 4) != 0 || !base || !strstr(event, "/block/"))
+		return NULL;
+	base++;
+	if (!strcmp(base, vdev))
+		return base;
+	bool emulated = (vdev[0] == 'h' || vdev[0] == 's') && vdev[1] == 'd';
+	return emulated && !strncmp(base, "xvd", 3) && !strcmp(base + 3, vdev + 2) ? base : NULL;
 }
 
 /*
  * A disk is ready when the kernel has announced it: its partitions were read before.  The socket is older than the drivers, so
  * no announcement is missed.
  */
-int fg_root_wait_disks(const struct fg_job *job, int uevents, struct fg_error *err)
+int fg_root_wait_disks(struct fg_root *r, const struct fg_job *job, int uevents, struct fg_error *err)
 {
 	int64_t deadline = fg_monotonic_ms() + DISK_WAIT_MS;
-	bool here[FG_JOB_DISKS_MAX] = { false };
 	size_t missing = job->n_disks;
 	char event[UEVENT_BYTES_MAX + 1];
 
@@ -68,14 +73,16 @@ int fg_root_wait_disks(const struct fg_job *job, int uevents, struct fg_error *e
 			continue;
 		event[n] = 0;
 		for (size_t i = 0; i < job->n_disks; i++) {
-			if (!here[i] && announces(event, job->disks[i].vdev)) {
-				here[i] = true;
+			const char *name = r->disks[i][0] ? NULL : announces(event, job->disks[i].vdev);
+
+			if (name && strlen(name) < sizeof(r->disks[i])) {
+				snprintf(r->disks[i], sizeof(r->disks[i]), "%s", name);
 				missing--;
 			}
 		}
 	}
 	for (size_t i = 0; i < job->n_disks; i++) {
-		if (!here[i])
+		if (!r->disks[i][0])
 			return fg_error_set(err, FG_ETIMEOUT, "disk %s did not appear within %d s", job->disks[i].vdev,
 					    DISK_WAIT_MS / 1000);
 	}
@@ -117,9 +124,9 @@ static int probe_block(struct fg_root *r, const char *name, bool writable, struc
 	return 0;
 }
 
-static int probe_partitions(struct fg_root *r, const struct fg_job_disk *disk, struct fg_error *err)
+static int probe_partitions(struct fg_root *r, const char *disk, bool writable, struct fg_error *err)
 {
-	fg_autofree char *folder = fg_asprintf("/sys/class/block/%s", disk->vdev);
+	fg_autofree char *folder = fg_asprintf("/sys/class/block/%s", disk);
 	struct dirent **list = NULL;
 	int n = scandir(folder, &list, NULL, alphasort), rc = 0;
 
@@ -127,8 +134,8 @@ static int probe_partitions(struct fg_root *r, const struct fg_job_disk *disk, s
 		return fg_error_errno(err, FG_EIO, errno, "read %s", folder);
 	for (int i = 0; i < n; i++) {
 		/* Folders of partitions begin with the disk's name. */
-		if (!rc && !strncmp(list[i]->d_name, disk->vdev, strlen(disk->vdev)))
-			rc = probe_block(r, list[i]->d_name, disk->writable, err);
+		if (!rc && !strncmp(list[i]->d_name, disk, strlen(disk)))
+			rc = probe_block(r, list[i]->d_name, writable, err);
 		free(list[i]);
 	}
 	free(list);
@@ -141,9 +148,9 @@ int fg_root_probe(struct fg_root *r, const struct fg_job *job, struct fg_error *
 
 	r->blocks = fg_calloc(FG_ROOT_BLOCKS_MAX, sizeof(*r->blocks));
 	for (size_t i = 0; i < job->n_disks && !rc; i++) {
-		rc = probe_block(r, job->disks[i].vdev, job->disks[i].writable, err);
+		rc = probe_block(r, r->disks[i], job->disks[i].writable, err);
 		if (!rc)
-			rc = probe_partitions(r, &job->disks[i], err);
+			rc = probe_partitions(r, r->disks[i], job->disks[i].writable, err);
 	}
 	return rc;
 }

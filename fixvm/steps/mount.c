@@ -83,7 +83,7 @@ static int mount_block(const struct fg_block *b, const char *target, const char 
 	if (!k)
 		return fg_error_set(err, FG_EREFUSED, "%s holds %s, which the fix VM does not mount", b->name,
 				    b->type ? b->type : "no file system");
-	if (subvol && strcmp(k->driver, "btrfs"))
+	if (subvol && strcmp(k->driver, "btrfs") != 0)
 		subvol = NULL;
 	snprintf(device, sizeof(device), "/dev/%s", b->name);
 	snprintf(options, sizeof(options), "%s%s%s%s", !writable && k->look ? k->look : "",
@@ -113,7 +113,7 @@ static bool has_root(const struct fg_block *b, const char **subvol)
 			found = true;
 			*subvol = subvols[i];
 		}
-		if (strcmp(k->driver, "btrfs"))
+		if (strcmp(k->driver, "btrfs") != 0)
 			break;
 	}
 	if (umount2(FG_ROOT_DIR, UMOUNT_NOFOLLOW) < 0)

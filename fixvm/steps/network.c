@@ -31,7 +31,7 @@ bool fg_network_on_link(const struct fg_job_address *own, const struct fg_job_ad
 	if (own->family != address->family)
 		return false;
 	unsigned bytes = own->prefix / 8, bits = own->prefix % 8;
-	if (memcmp(own->bytes, address->bytes, bytes))
+	if (memcmp(own->bytes, address->bytes, bytes) != 0)
 		return false;
 	return !bits || !((own->bytes[bytes] ^ address->bytes[bytes]) >> (8 - bits));
 }
@@ -40,7 +40,7 @@ int fg_network_dhcp_event(const char *event)
 {
 	const char *ip = getenv("ip"), *mask = getenv("mask"), *router = getenv("router");
 
-	if (strcmp(event, "bound") && strcmp(event, "renew"))
+	if (strcmp(event, "bound") != 0 && strcmp(event, "renew") != 0)
 		return 0;
 	if (!ip || !mask)
 		return 1;

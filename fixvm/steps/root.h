@@ -37,6 +37,7 @@ struct fg_root_mount {
 };
 
 struct fg_root {
+	char disks[FG_JOB_DISKS_MAX][32]; /* the kernel's name of each disk of the job */
 	struct fg_block *blocks;
 	size_t n_blocks;
 	size_t block; /* index of the block with the root; valid after find_root */
@@ -50,8 +51,11 @@ struct fg_root {
 void fg_root_init(struct fg_root *r);
 void fg_root_release(struct fg_root *r);
 
-/* uevents: socket opened before the drivers were loaded. TIMEOUT names the disk that did not come. */
-int fg_root_wait_disks(const struct fg_job *job, int uevents, struct fg_error *err) FG_MUST_CHECK;
+/*
+ * uevents: socket opened before the drivers were loaded. TIMEOUT names the disk that did not come.  Xen's driver calls a disk "hda" or
+ * "sda" of the definition xvda.
+ */
+int fg_root_wait_disks(struct fg_root *r, const struct fg_job *job, int uevents, struct fg_error *err) FG_MUST_CHECK;
 int fg_root_probe(struct fg_root *r, const struct fg_job *job, struct fg_error *err) FG_MUST_CHECK;
 /* Mounts each candidate read-only for a look. NOTFOUND or REFUSED when there is not exactly one root; says why. */
 int fg_root_find(struct fg_root *r, struct fg_error *err) FG_MUST_CHECK;

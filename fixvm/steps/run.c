@@ -148,7 +148,7 @@ int fg_run_program(struct fg_fixvm *vm, const char *program, int *exit_status, s
 	struct running r = { .pid = -1, .pidfd = -1, .out = -1, .setup = -1 };
 	struct fg_sandbox s = { .context = vm->head.manifest->context,
 				.program = program,
-				.hostname = vm->job.name,
+				.hostname = vm->job.name[0] ? vm->job.name : "guest",
 				.env = make_env(vm, vars) };
 	int64_t deadline_ms = fg_monotonic_ms() + vm->head.manifest->timeout_s * 1000ll;
 	int status = 0;

@@ -52,7 +52,7 @@ static int check_head(struct fg_fixvm *vm, struct fg_error *err)
 	int rc = fg_file_read(FG_FIXVM_HEAD_PATH, FG_BUNDLE_HEAD_MAX, (char **)&vm->head_bytes, &len, err);
 	if (!rc)
 		rc = fg_bundle_head_parse(vm->head_bytes, len, &vm->head, err);
-	if (!rc && memcmp(vm->head.head_digest, vm->job.head_digest, FG_DIGEST_BYTES))
+	if (!rc && memcmp(vm->head.head_digest, vm->job.head_digest, FG_DIGEST_BYTES) != 0)
 		rc = fg_error_set(err, FG_EUNTRUSTED, "the bundle's head is not the one of the job");
 	if (!rc)
 		rc = fg_trust_load(FG_FIXVM_TRUST_PATH, &trust, err);
@@ -83,7 +83,7 @@ static int fetch_payload(struct fg_fixvm *vm, struct fg_error *err)
 static int open_guest(struct fg_fixvm *vm, struct fg_error *err)
 {
 	enter(vm, FG_STEP_ROOT);
-	int rc = fg_root_wait_disks(&vm->job, vm->uevents, err);
+	int rc = fg_root_wait_disks(&vm->root, &vm->job, vm->uevents, err);
 	if (!rc)
 		rc = fg_root_probe(&vm->root, &vm->job, err);
 	if (!rc)

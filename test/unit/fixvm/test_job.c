@@ -63,7 +63,7 @@ static const struct {
 	{ "\"mode\":\"fix\"", "\"mode\":\"repair\"" },
 	{ "\"name\":\"web1\"", "\"name\":\"web1\",\"surprise\":1" },
 	{ "\"name\":\"web1\"", "\"name\":\"a\\u0007b\"" },
-	{ "\"name\":\"web1\"", "\"name\":\"\"" },
+	{ "\"name\":\"web1\"", "\"name\":null" },
 	{ "00112233445566778899aabbccddeeff", "00112233445566778899aabbccddee" },
 	{ "00112233445566778899aabbccddeeff", "00112233445566778899AABBCCDDEEFF" },
 	{ "\"now_s\":1700000000", "\"now_s\":-1" },
