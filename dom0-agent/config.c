@@ -74,7 +74,7 @@ struct reading {
 	bool stop; /* an error was found: the rest of the file is not read */
 	struct fg_agent_config *config;
 	bool seen[FG_COUNT(keys)];
-	bool seen_network[FG_NETWORKS_MAX][4];
+	bool seen_network[FG_NETWORKS_MAX][5];
 	struct fg_error *err;
 };
 
@@ -185,7 +185,7 @@ static int network_address(const char *value, int family, struct fg_ip *out, str
 
 static int set_network(struct reading *r, const char *bridge, const char *name, const char *value, struct fg_error *err)
 {
-	static const char *const names[] = { "prefix", "gateway", "prefix6", "gateway6" };
+	static const char *const names[] = { "prefix", "gateway", "prefix6", "gateway6", "dhcp" };
 	size_t n = 0, which = 0;
 	int rc = network_of(r->config, bridge, &n, err);
 
@@ -206,7 +206,9 @@ static int set_network(struct reading *r, const char *bridge, const char *name, 
 		return network_address(value, AF_INET, &net->gateway, err);
 	if (which == 2)
 		return parse_number(value, 1, 128, &net->prefix6, err);
-	return network_address(value, AF_INET6, &net->gateway6, err);
+	if (which == 3)
+		return network_address(value, AF_INET6, &net->gateway6, err);
+	return network_address(value, AF_INET, &net->dhcp, err);
 }
 
 /* name NULL: a section begins (it may have no key, and must still be a known one). */

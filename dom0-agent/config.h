@@ -11,7 +11,7 @@
  *	[policy]   release = before-boot|after-health, on_failure = isolate|release, on_health_failure = hold|release,
  *	           inspect = yes (look for the fix on a read-only view of the disks before the guest is isolated)
  *	[deadlines] (seconds) shutdown = 60, acpi = 30, destroy = 60, fixvm_boot = 180, download = 3600, fix = (manifest) , health = 300 …
- *	[network <bridge>]  prefix = 24, gateway = 10.99.0.1, prefix6, gateway6: how a fix VM is addressed on that bridge;
+ *	[network <bridge>]  prefix = 24, gateway = 10.99.0.1, prefix6, gateway6, dhcp: how a fix VM is addressed on that bridge;
  *	           default: from the address that dom0 has on it
  */
 #ifndef FG_AGENT_CONFIG_H
@@ -27,6 +27,7 @@ struct fg_network {
 	char bridge[IFNAMSIZ];
 	unsigned prefix, prefix6; /* 0 = not given */
 	struct fg_ip gateway, gateway6; /* family 0 = none */
+	struct fg_ip dhcp; /* IPv4 server that a fix VM without a known address asks; family 0 = none */
 };
 
 struct fg_agent_config {

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Each change of state goes to the server: from the outbox, in order, until it is acknowledged. */
+#include "dom0-agent/job/job.h"
+
+#include <fixgate/protocol.h>
+#include <lib/log.h>
+#include <lib/util.h>
+
+json_t *fg_report_of(const struct fg_job *job)
+{
+	const struct fg_job_record *r = &job->r;
+	json_t *report = json_pack("{ss ss ss sI ss sI ss}", "job", r->id, "guest", r->guest, "fix", r->fix, "version",
+				   (json_int_t)r->version, "state", fg_state_name(r->state), "at_ms",
+				   (json_int_t)r->changed_ms, "isolator", job->agent->isolator_ops->name);
+
+	if (r->reason)
+		json_object_set_new(report, "reason", json_string(r->reason));
+	return report;
+}
+
+json_t *fg_event_of(const struct fg_job *job)
+{
+	const struct fg_job_record *r = &job->r;
+	json_t *event =
+		json_pack("{sI ss ss ss ss ss}", "at_ms", (json_int_t)r->changed_ms, "job", r->id, "guest",
+			  r->name ? r->name : "", "uuid", r->guest, "fix", r->fix, "state", fg_state_name(r->state));
+
+	json_object_set_new(event, "reason", r->reason ? json_string(r->reason) : json_null());
+	return event;
+}
+
+void fg_report_send(struct fg_agent *agent, const json_t *report)
+{
+	fg_autojson json_t *message = json_pack("{ss sO}", "type", "report", "report", report);
+
+	/* If it is not there: the outbox is sent when it comes up. */
+	if (!agent->net_send(agent->net_ctx, message))
+		fg_log_debug("report is kept in the outbox");
+}
+
+void fg_report_all(struct fg_agent *agent)
+{
+	struct fg_error err = FG_ERROR_INIT;
+	int64_t after = 0;
+
+	for (;;) {
+		fg_autojson json_t *reports = NULL;
+		json_t *report;
+		size_t i;
+
+		if (fg_journal_outbox(agent->journal, after, FG_PROTOCOL_REPORTS_MAX, &reports, &err) < 0) {
+			fg_agent_die(agent, &err);
+			return;
+		}
+		json_array_foreach (reports, i, report) {
+			fg_report_send(agent, report);
+			after = json_integer_value(json_object_get(report, "seq"));
+		}
+		if (json_array_size(reports) < FG_PROTOCOL_REPORTS_MAX)
+			return;
+	}
+}
