@@ -62,7 +62,7 @@ static void supervise(struct fg_fixvm *vm)
 			break;
 		if (pid != worker) /* an orphan of a helper program */
 			continue;
-		if (!vm->shared->result_sent) {
+		if (!vm->shared || !vm->shared->result_sent) {
 			describe_death(status, reason, sizeof(reason));
 			fg_fixvm_result(vm, "failed", reason, -1);
 		}
@@ -96,7 +96,7 @@ int main(int argc, char **argv)
 
 	umask(022);
 	void *shared = mmap(NULL, sizeof(own), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	vm.shared = shared && shared != MAP_FAILED ? shared : &own;
+	vm.shared = shared != MAP_FAILED ? shared : &own;
 	int rc = fg_platform_mount(&err);
 	if (!rc)
 		rc = fg_console_open(&vm.console, "/dev/console", &err);
