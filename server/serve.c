@@ -25,11 +25,19 @@ struct server {
 	struct event *term, *interrupt;
 	struct fg_http *http;
 	struct fg_api api;
+	bool ending;
 };
 
 static char *in(const struct server *s, const char *name)
 {
 	return fg_asprintf("%s/%s", s->serve->dir, name);
+}
+
+static void on_drained(void *arg)
+{
+	struct server *s = arg;
+
+	event_base_loopexit(s->base, NULL);
 }
 
 static void on_signal(evutil_socket_t signo, short what, void *arg)
@@ -39,7 +47,13 @@ static void on_signal(evutil_socket_t signo, short what, void *arg)
 	(void)what;
 	fg_log_info("signal %d: ending", (int)signo);
 	sd_notify(0, "STOPPING=1");
-	event_base_loopexit(s->base, NULL);
+	if (!s->http || s->ending) { /* a second signal: at once */
+		event_base_loopexit(s->base, NULL);
+		return;
+	}
+	s->ending = true;
+	fg_http_drain(s->http, on_drained, s);
+	fg_poll_end(s->api.poll);
 }
 
 /* Two descriptors a connection (it may be fetching a blob), and some; fewer connections where the system gives fewer. */

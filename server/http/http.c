@@ -31,6 +31,10 @@ struct fg_http {
 	struct evconnlistener *listeners[LISTENERS_MAX];
 	size_t n_listeners, connections, connections_max;
 	bool resting;
+	size_t replying; /* connections that owe a reply */
+	struct event *drain; /* its deadline; not NULL while draining */
+	void (*drained)(void *arg);
+	void *drained_arg;
 };
 
 /* One a connection, owned by its SSL object. */
@@ -39,7 +43,7 @@ struct connection {
 	struct bufferevent *bev;
 	struct event *deadline;
 	struct fg_peer peer;
-	bool peer_known;
+	bool peer_known, replying;
 };
 
 static int connection_index; /* of SSL_get_ex_data */
@@ -48,7 +52,7 @@ static int connection_index; /* of SSL_get_ex_data */
 
 static void listeners_rest(struct fg_http *http, bool rest)
 {
-	if (http->resting == rest)
+	if (http->resting == rest || http->drain)
 		return;
 	http->resting = rest;
 	if (rest)
@@ -61,6 +65,23 @@ static void listeners_rest(struct fg_http *http, bool rest)
 	}
 }
 
+static void drain_check(struct fg_http *http)
+{
+	struct timeval now = { 0, 0 };
+
+	if (http->drain && http->replying == 0)
+		event_add(http->drain, &now);
+}
+
+static void replying_set(struct connection *c, bool replying)
+{
+	if (c->replying == replying)
+		return;
+	c->replying = replying;
+	c->http->replying += replying ? 1 : (size_t)-1;
+	drain_check(c->http);
+}
+
 static void connection_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
 	struct connection *c = ptr;
@@ -68,6 +89,7 @@ static void connection_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx
 	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
 	if (!c)
 		return;
+	replying_set(c, false);
 	c->http->connections--;
 	listeners_rest(c->http, false);
 	event_free(c->deadline);
@@ -199,8 +221,10 @@ static void on_reply_sent(struct evhttp_request *ev, void *arg)
 	struct connection *c = connection_of(ev);
 
 	(void)arg;
-	if (c)
-		deadline_set(c, FG_HTTP_NEXT_MS);
+	if (!c)
+		return;
+	replying_set(c, false);
+	deadline_set(c, FG_HTTP_NEXT_MS);
 }
 
 static const char *bearer(struct evhttp_request *ev)
@@ -224,6 +248,7 @@ static void on_request(struct evhttp_request *ev, void *arg)
 		return;
 	}
 	deadline_set(c, 0);
+	replying_set(c, true);
 	evhttp_request_set_on_complete_cb(ev, on_reply_sent, NULL);
 	if (!c->peer_known) {
 		fg_tls_peer(bufferevent_openssl_get_ssl(c->bev), &c->peer);
@@ -275,10 +300,45 @@ struct fg_http *fg_http_new(struct event_base *base, SSL_CTX *tls, const struct 
 	return http;
 }
 
+static void on_drained(evutil_socket_t fd, short what, void *arg)
+{
+	struct fg_http *http = arg;
+	void (*done)(void *) = http->drained;
+
+	(void)fd, (void)what;
+	http->drained = NULL;
+	if (done)
+		done(http->drained_arg);
+}
+
+bool fg_http_is_draining(const struct fg_http *http)
+{
+	return http->drain != NULL;
+}
+
+void fg_http_drain(struct fg_http *http, void (*done)(void *arg), void *arg)
+{
+	struct timeval tv = { FG_HTTP_DRAIN_MS / 1000, FG_HTTP_DRAIN_MS % 1000 * 1000 };
+
+	if (http->drain)
+		return;
+	for (size_t i = 0; i < http->n_listeners; i++)
+		evconnlistener_disable(http->listeners[i]);
+	http->drained = done;
+	http->drained_arg = arg;
+	http->drain = evtimer_new(http->base, on_drained, http);
+	if (!http->drain || event_add(http->drain, &tv) < 0)
+		abort();
+	drain_check(http);
+}
+
 void fg_http_free(struct fg_http *http)
 {
 	if (!http)
 		return;
+	if (http->drain)
+		event_free(http->drain);
+	http->drain = NULL;
 	http->n_listeners = 0; /* freed by evhttp before the connections */
 	evhttp_free(http->ev);
 	SSL_CTX_free(http->tls);
@@ -322,14 +382,36 @@ static void bound_text(int fd, char bound[FG_HTTP_ADDRESS_TEXT])
 	}
 }
 
+/* evutil_parse_sockaddr_port(3) alone takes no port 0. */
+static int address_parse(const char *address, struct sockaddr_storage *ss, int *len, struct fg_error *err)
+{
+	fg_autofree char *host = fg_strdup(address);
+	char *colon = strrchr(host, ':'), *end = NULL;
+	long port = -1;
+
+	if (colon && (host[0] != '[' || colon[-1] == ']')) {
+		*colon = '\0';
+		port = strtol(colon + 1, &end, 10);
+	}
+	memset(ss, 0, sizeof(*ss));
+	*len = sizeof(*ss);
+	if (port < 0 || port > 65535 || end == colon + 1 || *end ||
+	    evutil_parse_sockaddr_port(host, (struct sockaddr *)ss, len) < 0)
+		return fg_error_set(err, FG_EUSAGE, "'%s' is no ADDRESS:PORT or [ADDRESS]:PORT", address);
+	if (ss->ss_family == AF_INET6)
+		((struct sockaddr_in6 *)ss)->sin6_port = htons((uint16_t)port);
+	else
+		((struct sockaddr_in *)ss)->sin_port = htons((uint16_t)port);
+	return 0;
+}
+
 int fg_http_listen(struct fg_http *http, const char *address, char bound[FG_HTTP_ADDRESS_TEXT], struct fg_error *err)
 {
 	struct sockaddr_storage ss;
-	int len = sizeof(ss);
+	int len = 0, rc = address_parse(address, &ss, &len, err);
 
-	memset(&ss, 0, sizeof(ss));
-	if (evutil_parse_sockaddr_port(address, (struct sockaddr *)&ss, &len) < 0)
-		return fg_error_set(err, FG_EUSAGE, "'%s' is no ADDRESS:PORT or [ADDRESS]:PORT", address);
+	if (rc < 0)
+		return rc;
 	if (http->n_listeners == LISTENERS_MAX)
 		return fg_error_set(err, FG_ELIMIT, "more than %d addresses to listen on", LISTENERS_MAX);
 	int fd = socket_open((struct sockaddr *)&ss, (socklen_t)len, err);

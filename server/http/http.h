@@ -2,7 +2,7 @@
 /*
  * HTTPS: libevent's evhttp over TLS, a table of routes, roles, limits and deadlines.
  *
- *	fg_http_new -> fg_http_listen … -> event_base_dispatch -> fg_http_free
+ *	fg_http_new -> fg_http_listen … -> event_base_dispatch -> fg_http_drain -> … -> fg_http_free
  *
  * For each request the route is looked up, the peer's role is checked against the route's, and the handler called.  It
  * returns an HTTP status with *answer (taken over) to reply at once, FG_HTTP_LATER when it has kept the request and will
@@ -36,7 +36,6 @@ struct fg_request {
 	struct evhttp_request *ev;
 	struct fg_http *http;
 	struct fg_peer peer;
-	const char *method; /* for the log */
 	const char *tail; /* what "*" of the route matched; "" if there is none */
 	const char *token; /* of "Authorization: Bearer", or NULL */
 	const char *body; /* body_len bytes, not NUL-terminated */
@@ -60,6 +59,12 @@ struct fg_http *fg_http_new(struct event_base *base, SSL_CTX *tls, const struct 
 #define FG_HTTP_ADDRESS_TEXT 64
 int fg_http_listen(struct fg_http *http, const char *address, char bound[FG_HTTP_ADDRESS_TEXT],
 		   struct fg_error *err) FG_MUST_CHECK;
+/*
+ * Takes no new connections, closes each one with its next reply, and calls done (once, from the loop) when no reply is on
+ * its way any more or FG_HTTP_DRAIN_MS have passed.  Kept requests are to be answered by the caller.
+ */
+#define FG_HTTP_DRAIN_MS 3000
+void fg_http_drain(struct fg_http *http, void (*done)(void *arg), void *arg);
 /* All kept requests must have been answered. */
 void fg_http_free(struct fg_http *http);
 

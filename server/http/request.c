@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Replies. */
 #include "request.h"
-#include "http.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
@@ -92,8 +91,15 @@ int fg_request_query_int(const struct fg_request *req, const char *key, int64_t 
 	return 0;
 }
 
+static void close_if_draining(struct fg_request *req)
+{
+	if (fg_http_is_draining(req->http))
+		fg_request_header(req, "Connection", "close");
+}
+
 void fg_request_empty(struct fg_request *req, int status)
 {
+	close_if_draining(req);
 	evhttp_send_reply(req->ev, status, NULL, NULL);
 	request_free(req);
 }
@@ -106,6 +112,7 @@ void fg_request_reply(struct fg_request *req, int status, json_t *answer)
 	json_decref(answer);
 	fg_request_header(req, "Content-Type", "application/json");
 	fg_request_header(req, "Cache-Control", "no-store");
+	close_if_draining(req);
 	if (!out || (text && evbuffer_add(out, text, strlen(text)) < 0))
 		abort();
 	free(text);
@@ -222,6 +229,7 @@ void fg_request_file(struct fg_request *req, int status, int fd, uint64_t offset
 
 	fg_request_header(req, "Content-Length", "%" PRIu64, length);
 	fg_request_header(req, "Content-Type", "application/octet-stream");
+	close_if_draining(req);
 	request_free(req);
 	evhttp_send_reply_start(ev, status, NULL);
 	if (head || !length || !evcon) {

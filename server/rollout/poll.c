@@ -28,6 +28,7 @@ struct waiting_host {
 struct fg_poll {
 	struct event_base *base;
 	struct fg_store *store;
+	bool ended;
 	void *hosts; /* tsearch(3) tree of waiting_host, by name */
 };
 
@@ -147,7 +148,7 @@ int fg_poll_request(struct fg_poll *poll, struct fg_request *req, json_t **answe
 		rc = look(poll, req->peer.name, cursor, &found, err);
 	if (rc < 0)
 		return rc;
-	if (rc > 0 || wait_s == 0) {
+	if (rc > 0 || wait_s == 0 || poll->ended) {
 		*answer = found;
 		return 200;
 	}
@@ -178,14 +179,20 @@ struct fg_poll *fg_poll_new(struct event_base *base, struct fg_store *store)
 	return poll;
 }
 
-void fg_poll_free(struct fg_poll *poll)
+void fg_poll_end(struct fg_poll *poll)
 {
-	if (!poll)
-		return;
+	poll->ended = true;
 	while (poll->hosts) {
 		struct waiting_host *host = *(struct waiting_host **)poll->hosts;
 		for (size_t n = host->n; n > 0; n--)
 			waiter_answer(TAILQ_FIRST(&host->waiters), true);
 	}
+}
+
+void fg_poll_free(struct fg_poll *poll)
+{
+	if (!poll)
+		return;
+	fg_poll_end(poll);
 	free(poll);
 }

@@ -19,7 +19,8 @@ struct fg_poll *fg_poll_new(struct event_base *base, struct fg_store *store);
 int fg_poll_request(struct fg_poll *poll, struct fg_request *req, json_t **answer, struct fg_error *err) FG_MUST_CHECK;
 /* There may be something new for the host. */
 void fg_poll_wake(struct fg_poll *poll, const char *host);
-/* Answers all that wait. */
+/* Answers all that wait, and each that comes from now on at once. */
+void fg_poll_end(struct fg_poll *poll);
 void fg_poll_free(struct fg_poll *poll);
 
 #endif

@@ -299,8 +299,11 @@ static int fix_to_offer(struct fg_store *store, const struct fg_store_offer_requ
 static int offer_put(struct fg_store *store, const struct fg_store_offer_request *r, int64_t version,
 		     const struct guest *g, const struct fg_ledger *row, struct fg_error *err)
 {
-	int rc = fg_sqlite_ledger_put(store, g->uuid, r->fix, row, NULL, NULL, NULL, r->now_ms, err);
+	int rc = 0;
 
+	/* A fixed guest stays fixed, whatever is offered: its row goes on telling of the job that fixed it. */
+	if (row->status != FG_STATUS_FIXED)
+		rc = fg_sqlite_ledger_put(store, g->uuid, r->fix, row, NULL, NULL, NULL, r->now_ms, err);
 	if (rc == 0)
 		rc = fg_db_run(&store->db, err, "UPDATE offer SET open = 0 WHERE client = ? AND fix = ? AND open = 1",
 			       "ss", g->uuid, r->fix);
