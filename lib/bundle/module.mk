@@ -9,3 +9,20 @@ $(call bundle_unit,test_signers)
 $(call bundle_unit,test_manifest)
 $(call bundle_unit,test_version)
 $(call bundle_unit,test_applies)
+
+# Fuzz targets.  Each is a test that replays test/data/NAME; `make fuzz` (clang) lets libFuzzer go on from there.
+FUZZ_SECONDS ?= 60
+fuzz_targets := fuzz_cms fuzz_head fuzz_manifest
+fuzz_unit = $(eval $(call unit_test,fuzz/$(1),test/fuzz/$(1).c test/fuzz/replay.c,fgbundle fixgate,libcrypto jansson))
+$(foreach t,$(fuzz_targets),$(call fuzz_unit,$(t)))
+
+$(O)/fuzz/%: test/fuzz/%.c $(bundle_sources) lib/error.c lib/file.c lib/json.c lib/util.c
+	$(call say,CLANG,$@)
+	@mkdir -p $(@D)
+	$(Q)clang -std=c11 -D_GNU_SOURCE -Iinclude -I. -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+		$$(pkg-config --cflags libcrypto jansson) -o $@ $^ $$(pkg-config --libs libcrypto jansson)
+
+.PHONY: fuzz
+fuzz: $(addprefix $(O)/fuzz/,$(fuzz_targets)) ## fuzz the bundle's parsers, FUZZ_SECONDS each (clang)
+	@for t in $(fuzz_targets); do mkdir -p $(O)/fuzz/corpus/$$t && $(O)/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+		-artifact_prefix=$(O)/fuzz/ $(O)/fuzz/corpus/$$t test/data/$$t || exit 1; done
