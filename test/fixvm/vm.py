@@ -29,7 +29,7 @@ def run(*argv, **kw):
 class Server:
     """GET /v1/blobs/<digest> with a bearer token and one range. cut: digest -> bytes after which to hang up, once."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, address=SERVER, listener=None):
         self.blobs, self.requests, self.cut = {}, [], {}
         cert, key, ca = (f'{folder}/{n}' for n in ('server.pem', 'server.key', 'ca.pem'))
         run('openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
@@ -37,7 +37,7 @@ class Server:
         run('openssl', 'req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=server',
             '-keyout', key, '-out', f'{folder}/server.csr')
         with open(f'{folder}/san', 'w') as f:
-            f.write(f'subjectAltName=IP:{SERVER}\nextendedKeyUsage=serverAuth\n')
+            f.write(f'subjectAltName=IP:{address}\nextendedKeyUsage=serverAuth\n')
         run('openssl', 'x509', '-req', '-in', f'{folder}/server.csr', '-CA', ca, '-CAkey', f'{folder}/ca.key', '-days', '2',
             '-extfile', f'{folder}/san', '-out', cert)
         self.ca = open(ca, 'rb').read()
@@ -55,7 +55,11 @@ class Server:
             def do_GET(self):
                 outer.answer(self)
 
-        self.http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler, bind_and_activate=listener is None)
+        if listener:
+            self.http.socket.close()
+            self.http.socket = listener
+            self.http.server_address = listener.getsockname()
         self.http.daemon_threads = True
         self.http.socket = context.wrap_socket(self.http.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.http.server_address[1]
