@@ -30,6 +30,7 @@ static bool tell_message(struct fg_frame *f, const json_t *message)
 {
 	bool freed = false;
 
+	/* cppcheck-suppress autoVariables ; it is taken back below */
 	f->freed = &freed;
 	f->events.message(f->events.arg, f, message);
 	if (!freed)

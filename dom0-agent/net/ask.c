@@ -142,7 +142,9 @@ void fg_asks_free(struct fg_asks *asks)
 {
 	if (!asks)
 		return;
-	while (asks->list)
-		ask_free(asks->list);
+	for (struct ask *ask = asks->list, *next; ask; ask = next) {
+		next = ask->next;
+		ask_free(ask);
+	}
 	free(asks);
 }

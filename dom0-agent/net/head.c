@@ -44,9 +44,9 @@ struct kept {
 struct fg_heads {
 	struct fg_net *net;
 	struct event *turn;
-	STAILQ_HEAD(, head) waiting, active;
+	STAILQ_HEAD(head_list, head) waiting, active;
 	unsigned n_waiting, n_active;
-	STAILQ_HEAD(, kept) kept;
+	STAILQ_HEAD(kept_list, kept) kept;
 	size_t n_kept, kept_bytes;
 };
 

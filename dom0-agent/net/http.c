@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <event2/event.h>
 #include <openssl/ssl.h>
 #include <string.h>
@@ -330,20 +331,37 @@ static int judge_status(const struct fg_http_call *call, struct fg_error *err)
 	return -(int)code;
 }
 
+/* A number and the character after it; false if there is none. */
+static bool take_number(const char **text, char after, uint64_t *out)
+{
+	char *end = NULL;
+
+	if (**text < '0' || **text > '9')
+		return false;
+	errno = 0;
+	*out = strtoull(*text, &end, 10);
+	if (errno || *end != after)
+		return false;
+	*text = after ? end + 1 : end;
+	return true;
+}
+
 /* "bytes 0-79/70000" (RFC 9110, 14.4), exactly what was asked for. */
 static int judge_range(const struct fg_http_call *call, uint64_t *total, struct fg_error *err)
 {
 	struct curl_header *header = NULL;
-	unsigned long long from = 0, to = 0, all = 0;
-	int end = 0;
+	uint64_t from = 0, to = 0, all = 0;
+	const char *text;
 
 	if (!call->range_bytes)
 		return 0;
 	if (status_of(call) != 206 ||
 	    curl_easy_header(call->easy, "Content-Range", 0, CURLH_HEADER, -1, &header) != CURLHE_OK ||
-	    sscanf(header->value, "bytes %19llu-%19llu/%19llu%n", &from, &to, &all, &end) != 3 || header->value[end])
+	    strncmp(header->value, "bytes ", 6) != 0)
 		return fg_error_set(err, FG_EUNREACHABLE, "the server gave no range where one was asked for");
-	if (from != call->range_from || to != call->range_from + call->range_bytes - 1 || all <= to ||
+	text = header->value + 6;
+	if (!take_number(&text, '-', &from) || !take_number(&text, '/', &to) || !take_number(&text, '\0', &all) ||
+	    from != call->range_from || to != call->range_from + call->range_bytes - 1 || all <= to ||
 	    call->len != call->range_bytes)
 		return fg_error_set(err, FG_EUNREACHABLE, "the server gave another range (%.60s)", header->value);
 	*total = all;
@@ -446,8 +464,10 @@ void fg_http_close(struct fg_http *http)
 {
 	if (!http)
 		return;
-	while (http->calls)
-		call_free(http->calls);
+	for (struct fg_http_call *call = http->calls, *next; call; call = next) {
+		next = call->next;
+		call_free(call);
+	}
 	if (http->multi)
 		curl_multi_cleanup(http->multi);
 	if (http->timer)

@@ -87,8 +87,10 @@ static int prepare(const struct options *o, struct world *w, struct fg_error *er
 {
 	int rc;
 
-	if (o->no_sandbox && (getuid() == 0 || geteuid() == 0))
-		return fg_error_set(err, FG_EUSAGE, "--no-sandbox is for tests and is refused to root");
+	if (o->no_sandbox && (getuid() == 0 || geteuid() == 0)) {
+		fg_error_set(err, FG_EUSAGE, "--no-sandbox is for tests and is refused to root");
+		return -FG_EUSAGE;
+	}
 	if ((rc = check_socket(err)) < 0 || (rc = fg_agent_config_load(o->config, &w->config, err)) < 0)
 		return rc;
 	/* Without root there is no user to become. */

@@ -31,7 +31,7 @@ struct fg_reports {
 	struct fg_net *net;
 	struct event *retry;
 	struct fg_backoff backoff;
-	STAILQ_HEAD(, report) queue;
+	STAILQ_HEAD(report_list, report) queue;
 	size_t count, bytes;
 	size_t batch_max; /* halved when the server refuses a batch: one bad report holds up as few as possible */
 	int64_t acked, last, sent; /* by the server; in the queue; in the request under way */
@@ -54,11 +54,9 @@ static void drop_first(struct fg_reports *r)
 static json_t *batch(struct fg_reports *r)
 {
 	json_t *list = json_array();
-	struct report *report;
 	size_t bytes = 0;
 
-	STAILQ_FOREACH(report, &r->queue, next)
-	{
+	for (const struct report *report = STAILQ_FIRST(&r->queue); report; report = STAILQ_NEXT(report, next)) {
 		bytes += report->bytes + 1;
 		if (json_array_size(list) == r->batch_max || (json_array_size(list) && bytes > BATCH_BYTES_MAX))
 			break;

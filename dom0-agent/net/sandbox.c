@@ -66,6 +66,9 @@ int fg_sandbox_drop_user(const struct fg_sandbox_user *user, struct fg_error *er
 		return fg_error_set(err, FG_EFAILED, "still root after giving it up");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return fg_error_errno(err, FG_EFAILED, errno, "no_new_privs");
+	/* fixgated set it, setresuid took it away (prctl(2)). The socket's end says the same, but to us, not to the kernel. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+		return fg_error_errno(err, FG_EFAILED, errno, "signal at the parent's death");
 	/* Same user, other process: no ptrace, no core file, no /proc/<pid>/mem. */
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return fg_error_errno(err, FG_EFAILED, errno, "not dumpable");
