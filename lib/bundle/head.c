@@ -86,7 +86,7 @@ int fg_bundle_header_parse(const uint8_t header[FG_BUNDLE_HEADER_BYTES], struct 
 
 int fg_bundle_head_parse(const uint8_t *buf, size_t len, struct fg_bundle_head *out, struct fg_error *err)
 {
-	struct fg_bundle_head head;
+	struct fg_bundle_head head = { 0 };
 	uint8_t digest[FG_DIGEST_BYTES];
 	int rc;
 
@@ -115,7 +115,7 @@ int fg_bundle_head_build(const uint8_t *cms, size_t cms_bytes, const uint8_t *ha
 {
 	size_t hashes_bytes = (size_t)fg_bundle_block_count(payload_bytes) * FG_DIGEST_BYTES;
 	size_t total = FG_BUNDLE_HEADER_BYTES + cms_bytes + hashes_bytes;
-	struct fg_bundle_head check;
+	struct fg_bundle_head check = { 0 };
 	int rc;
 
 	if (cms_bytes > FG_BUNDLE_CMS_MAX || payload_bytes > FG_BUNDLE_PAYLOAD_MAX)

@@ -114,7 +114,7 @@ static int check_size(int fd, const struct fg_bundle_head *head, struct fg_error
 int fg_bundle_head_read(int fd, uint8_t **buf, struct fg_bundle_head *out, struct fg_error *err)
 {
 	uint8_t header[FG_BUNDLE_HEADER_BYTES];
-	struct fg_bundle_head head;
+	struct fg_bundle_head head = { 0 };
 	int rc;
 
 	if ((rc = read_at(fd, header, sizeof(header), 0, err)) < 0 ||
@@ -185,7 +185,7 @@ int fg_bundle_payload_verify(int fd, const struct fg_bundle_head *head, const ui
 int fg_bundle_file_verify(int fd, const struct fg_trust *trust, int64_t now_s, uint8_t **buf,
 			  struct fg_bundle_head *out, struct fg_error *err)
 {
-	struct fg_bundle_head head;
+	struct fg_bundle_head head = { 0 };
 	fg_autofree uint8_t *bytes = NULL;
 	int rc = fg_bundle_head_read(fd, &bytes, &head, err);
 

@@ -47,7 +47,7 @@ static int copy_verified(const struct fix_options *o, const struct fg_trust *tru
 			 struct fg_error *err)
 {
 	fg_autofree uint8_t *buf = NULL;
-	struct fg_bundle_head head;
+	struct fg_bundle_head head = { 0 };
 	int rc = fg_bundle_head_read(fd, &buf, &head, err);
 
 	if (rc < 0)

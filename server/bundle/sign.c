@@ -133,7 +133,7 @@ int fix_sign(const struct fix_options *o, struct fg_error *err)
 {
 	fg_autoclose int fd = open(o->arg, O_RDONLY | O_CLOEXEC);
 	fg_autofree uint8_t *buf = NULL;
-	struct fg_bundle_head head;
+	struct fg_bundle_head head = { 0 };
 	int rc;
 
 	if (fd < 0)

@@ -36,7 +36,7 @@ static void add_ext(X509 *cert, X509 *issuer, int nid, const char *value)
 	X509_EXTENSION_free(ext);
 }
 
-static const char * or (const char *value, const char *otherwise)
+static const char *given(const char *value, const char *otherwise)
 {
 	return value ? value : otherwise;
 }
