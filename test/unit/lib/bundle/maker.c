@@ -54,17 +54,17 @@ struct maker_id maker_id(const struct maker_id *issuer, struct maker_spec spec)
 	NEED(id.key && id.cert && X509_set_version(id.cert, X509_VERSION_3) == 1);
 	ASN1_INTEGER_set(X509_get_serialNumber(id.cert), spec.serial ? spec.serial : serial++);
 	NEED(X509_NAME_add_entry_by_txt(X509_get_subject_name(id.cert), "CN", MBSTRING_UTF8,
-					(const unsigned char *) or (spec.cn, issuer ? "signer" : "ca"), -1, -1,
+					(const unsigned char *)given(spec.cn, issuer ? "signer" : "ca"), -1, -1,
 					0) == 1);
 	NEED(X509_set_issuer_name(id.cert, X509_get_subject_name(by)) == 1);
 	ASN1_TIME_set(X509_getm_notBefore(id.cert), spec.from_s ? spec.from_s : MAKER_NOW - 100 * MAKER_DAY);
 	ASN1_TIME_set(X509_getm_notAfter(id.cert), spec.to_s ? spec.to_s : MAKER_NOW + 100 * MAKER_DAY);
 	NEED(X509_set_pubkey(id.cert, id.key) == 1);
 	add_ext(id.cert, by, NID_basic_constraints,
-		or (spec.constraints, issuer ? "critical,CA:FALSE" : "critical,CA:TRUE"));
+		given(spec.constraints, issuer ? "critical,CA:FALSE" : "critical,CA:TRUE"));
 	add_ext(id.cert, by, NID_key_usage,
-		or (spec.usage, issuer ? "critical,digitalSignature" : "critical,keyCertSign,cRLSign"));
-	add_ext(id.cert, by, NID_ext_key_usage, or (spec.purpose, issuer ? "codeSigning" : ""));
+		given(spec.usage, issuer ? "critical,digitalSignature" : "critical,keyCertSign,cRLSign"));
+	add_ext(id.cert, by, NID_ext_key_usage, given(spec.purpose, issuer ? "codeSigning" : ""));
 	add_ext(id.cert, by, NID_subject_key_identifier, "hash");
 	add_ext(id.cert, by, NID_authority_key_identifier, issuer ? "keyid:always" : "");
 	NEED(X509_sign(id.cert, issuer ? issuer->key : id.key, spec.md ? spec.md : EVP_sha256()) > 0);
