@@ -19,7 +19,7 @@ const char fg_args_usage[] =
 	"       netback-filter release --guest UUID\n"
 	"       netback-filter list\n"
 	"       netback-filter verify  (arguments of isolate)\n"
-	"       netback-filter arm --guest UUID --dev DEV [--mac MAC] [--mark-dir DIR]\n"
+	"       netback-filter arm --guest UUID --dev DEV [--mac MAC] [--rename-to DEV] [--mark-dir DIR]\n"
 	"       netback-filter simulate (arguments of isolate) FILE.pcap\n"
 	"All take --json. Exit status: 0 done, 2 usage, 3 not found, 4 refused, 5 differs; netback-filter(8) has "
 	"all.\n";
@@ -38,6 +38,7 @@ enum {
 	OPT_CLOSED,
 	OPT_JSON,
 	OPT_MARK_DIR,
+	OPT_RENAME_TO,
 	OPT_BATCH,
 	OPT_HELP,
 	OPT_VERSION
@@ -57,6 +58,7 @@ static const struct option options[] = {
 	{ "closed", no_argument, NULL, OPT_CLOSED },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "mark-dir", required_argument, NULL, OPT_MARK_DIR },
+	{ "rename-to", required_argument, NULL, OPT_RENAME_TO },
 	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -175,6 +177,11 @@ static int take_option(struct fg_args *a, int opt, const char *value, uint8_t la
 	case OPT_MARK_DIR:
 		a->mark_dir = value;
 		return 0;
+	case OPT_RENAME_TO:
+		if (!value[0] || strlen(value) >= IFNAMSIZ)
+			return fg_error_set(err, FG_EUSAGE, "'%.40s' is no device name", value);
+		a->rename_to = value;
+		return 0;
 	case OPT_BATCH:
 		a->batch = value;
 		return 0;
@@ -200,8 +207,8 @@ static int check_verb(const struct fg_args *a, struct fg_error *err)
 		return 0;
 	if (a->batch && (a->verb != FG_VERB_ISOLATE || described || g->uuid[0]))
 		return fg_error_set(err, FG_EUSAGE, "--batch goes with isolate alone");
-	if (a->mark_dir && a->verb != FG_VERB_ARM)
-		return fg_error_set(err, FG_EUSAGE, "--mark-dir goes with arm alone");
+	if ((a->mark_dir || a->rename_to) && a->verb != FG_VERB_ARM)
+		return fg_error_set(err, FG_EUSAGE, "--mark-dir and --rename-to go with arm alone");
 	if (g->closed && (g->n_servers || g->n_addresses || g->n_gateways || g->dhcp.family || g->rate_pps))
 		return fg_error_set(err, FG_EUSAGE,
 				    "--closed lets nothing pass: no server, address or rate goes with it");

@@ -25,6 +25,7 @@ struct fg_args {
 	bool json;
 	struct fg_filter_guest guest;
 	const char *mark_dir; /* arm */
+	const char *rename_to; /* arm */
 	const char *batch; /* isolate: file, "-" = standard input */
 	const char *pcap; /* simulate */
 };

@@ -63,6 +63,7 @@ static int transact(struct fg_filter *f, plan_fn plan, const void *request, stru
 struct isolate_request {
 	const struct fg_filter_guest *guests;
 	size_t n;
+	const char *also; /* a name the first device of the first guest is about to get, or NULL */
 };
 
 static int compare_text(const void *a, const void *b)
@@ -115,7 +116,7 @@ static int plan_isolate(struct fg_filter *f, const struct fg_held *held, struct 
 	for (size_t i = 0; i < r->n; i++) {
 		fg_autofree struct fg_target *targets = NULL;
 		size_t n;
-		int rc = fg_plan_targets(&f->route, held, &r->guests[i], &targets, &n, err);
+		int rc = fg_plan_targets(&f->route, held, &r->guests[i], i == 0 ? r->also : NULL, &targets, &n, err);
 		if (rc < 0) {
 			fg_error_wrap(err, "guest %s", r->guests[i].uuid);
 			return rc;
@@ -127,10 +128,30 @@ static int plan_isolate(struct fg_filter *f, const struct fg_held *held, struct 
 
 int fg_filter_isolate(struct fg_filter *f, const struct fg_filter_guest *guests, size_t n, struct fg_error *err)
 {
-	struct isolate_request r = { guests, n };
+	struct isolate_request r = { guests, n, NULL };
 	int rc = check_request(&r, err);
 
 	return rc < 0 ? rc : transact(f, plan_isolate, &r, err);
+}
+
+int fg_filter_arm(struct fg_filter *f, const struct fg_filter_guest *guest, const char *also, struct fg_error *err)
+{
+	struct isolate_request r = { guest, 1, also };
+	struct fg_error first = FG_ERROR_INIT;
+	int rc = check_request(&r, err);
+
+	if (rc < 0)
+		return rc;
+	rc = transact(f, plan_isolate, &r, &first);
+	if (rc == -FG_ENOTFOUND && also) {
+		/* Kernels before 6.16 know no hook for a device that is not there yet, and need none: the hook stays with
+		 * the device over a rename. */
+		r.also = NULL;
+		return transact(f, plan_isolate, &r, err);
+	}
+	if (rc < 0 && err && !err->code)
+		*err = first;
+	return rc;
 }
 
 struct release_request {

@@ -54,15 +54,18 @@ static bool parse_name(struct fg_held_chain *c)
 	return false;
 }
 
-static const char *hook_device(const struct nftnl_chain *chain)
+static void read_hook(const struct nftnl_chain *chain, struct fg_held_chain *c)
 {
 	const char *dev = nftnl_chain_get_str(chain, NFTNL_CHAIN_DEV);
+	const char *const *devs = NULL;
 
-	if (!dev && nftnl_chain_is_set(chain, NFTNL_CHAIN_DEVICES)) {
-		const char *const *devs = nftnl_chain_get_array(chain, NFTNL_CHAIN_DEVICES);
-		dev = devs ? devs[0] : NULL;
-	}
-	return dev ? dev : "";
+	if (nftnl_chain_is_set(chain, NFTNL_CHAIN_DEVICES))
+		devs = nftnl_chain_get_array(chain, NFTNL_CHAIN_DEVICES);
+	if (devs)
+		for (int i = 0; i < 2 && devs[i]; i++)
+			snprintf(c->dev[i], IFNAMSIZ, "%s", devs[i]);
+	else if (dev)
+		snprintf(c->dev[0], IFNAMSIZ, "%s", dev);
 }
 
 static bool read_chain(const struct nftnl_chain *chain, struct fg_held_chain *c)
@@ -75,7 +78,7 @@ static bool read_chain(const struct nftnl_chain *chain, struct fg_held_chain *c)
 	if (strlen(name) >= sizeof(c->name))
 		return false;
 	memcpy(c->name, name, strlen(name) + 1);
-	snprintf(c->dev, sizeof(c->dev), "%s", hook_device(chain));
+	read_hook(chain, c);
 	if (!fg_nft_comment(userdata, len, comment) || !parse_comment(comment, c) || !parse_name(c))
 		return false;
 	c->hook_ok = c->id != FG_CHAIN_BASE || fg_chain_hook_equal(chain, c->dir);
@@ -257,4 +260,9 @@ const struct fg_held_chain *fg_held_other(const struct fg_held *held, const char
 		if (strcmp(held->by_index[low]->uuid, uuid) != 0)
 			return held->by_index[low];
 	return NULL;
+}
+
+bool fg_held_hooks(const struct fg_held_chain *c, const char *name)
+{
+	return strcmp(c->dev[0], name) == 0 || strcmp(c->dev[1], name) == 0;
 }

@@ -15,7 +15,7 @@ struct fg_held_chain {
 	uint8_t mac[6];
 	uint32_t ifindex;
 	char label[IFNAMSIZ]; /* the device's name when the chain was made: part of the chain's name */
-	char dev[IFNAMSIZ]; /* the device the hook is on now, "" for a chain without hook */
+	char dev[2][IFNAMSIZ]; /* the device names the hook is for now, "" = none */
 	enum fg_dir dir;
 	enum fg_chain_id id;
 	bool hook_ok; /* of a base chain: priority and policy as we make them */
@@ -41,6 +41,9 @@ const struct fg_held_chain *fg_held_base(const struct fg_held *held, const char 
 					 enum fg_dir dir);
 /* A base chain that another guest than uuid has on a device, or NULL. */
 const struct fg_held_chain *fg_held_other(const struct fg_held *held, const char *uuid, uint32_t ifindex);
+
+/* True if the chain's hook is for a device of that name. */
+bool fg_held_hooks(const struct fg_held_chain *chain, const char *name);
 
 /* The comment that fg_held_read understands. */
 #define FG_CHAIN_COMMENT_MAX 129

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* netback-filter(8): the library's verbs as a command. */
 #include "args.h"
+#include "filter.h"
 #include "guest_json.h"
 
 #include <lib/util.h>
@@ -141,7 +142,7 @@ static int do_arm(struct fg_filter *f, const struct fg_args *a, struct fg_error 
 	}
 	guest.devs = &dev;
 	guest.n_devs = 1;
-	return fg_filter_isolate(f, &guest, 1, err);
+	return fg_filter_arm(f, &guest, a->rename_to, err);
 }
 
 static int run(const struct fg_args *a, struct fg_error *err)

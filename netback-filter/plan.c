@@ -13,9 +13,10 @@
 #include <string.h>
 
 static void add_target(const struct fg_held *held, const char *uuid, const struct fg_link *link, const uint8_t mac[6],
-		       struct fg_target *t)
+		       const char *also, struct fg_target *t)
 {
 	memset(t, 0, sizeof(*t));
+	snprintf(t->also, sizeof(t->also), "%s", also ? also : "");
 	memcpy(t->name, link->name, sizeof(t->name));
 	t->ifindex = link->ifindex;
 	memcpy(t->mac, mac, 6);
@@ -23,14 +24,14 @@ static void add_target(const struct fg_held *held, const char *uuid, const struc
 		const struct fg_held_chain *base = fg_held_base(held, uuid, t->ifindex, (enum fg_dir)dir);
 		/* After a rename kernels before 6.16 name the hook as the device is now and keep it; later ones show
 		 * the name the chain was made with and have taken the hook off. */
-		t->reuse[dir] =
-			base && base->hook_ok && strcmp(base->dev, t->name) == 0 && memcmp(base->mac, mac, 6) == 0;
+		t->reuse[dir] = base && base->hook_ok && fg_held_hooks(base, t->name) &&
+				(!t->also[0] || fg_held_hooks(base, t->also)) && memcmp(base->mac, mac, 6) == 0;
 		memcpy(t->label[dir], t->reuse[dir] ? base->label : t->name, IFNAMSIZ);
 	}
 }
 
 static int named_target(struct fg_netlink *route, const struct fg_held *held, const char *uuid,
-			const struct fg_filter_dev *dev, struct fg_target *out, struct fg_error *err)
+			const struct fg_filter_dev *dev, const char *also, struct fg_target *out, struct fg_error *err)
 {
 	struct fg_link link;
 	int rc = fg_link_get(route, dev->name, &link, err);
@@ -43,19 +44,19 @@ static int named_target(struct fg_netlink *route, const struct fg_held *held, co
 	if (other)
 		return fg_error_set(err, FG_EREFUSED, "%s is isolated for guest %s: release that first", dev->name,
 				    other->uuid);
-	add_target(held, uuid, &link, dev->mac, out);
+	add_target(held, uuid, &link, dev->mac, also, out);
 	return 0;
 }
 
 int fg_plan_targets(struct fg_netlink *route, const struct fg_held *held, const struct fg_filter_guest *guest,
-		    struct fg_target **out, size_t *n_out, struct fg_error *err)
+		    const char *also, struct fg_target **out, size_t *n_out, struct fg_error *err)
 {
 	size_t n_held, n = 0;
 	const struct fg_held_chain *c = fg_held_guest(held, guest->uuid, &n_held);
 	fg_autofree struct fg_target *t = fg_calloc(guest->n_devs + n_held, sizeof(*t));
 
 	for (size_t i = 0; i < guest->n_devs; i++) {
-		int rc = named_target(route, held, guest->uuid, &guest->devs[i], &t[n], err);
+		int rc = named_target(route, held, guest->uuid, &guest->devs[i], i == 0 ? also : NULL, &t[n], err);
 		if (rc < 0)
 			return rc;
 		n++;
@@ -76,7 +77,7 @@ int fg_plan_targets(struct fg_netlink *route, const struct fg_held *held, const 
 				*err = gone;
 			return rc;
 		}
-		add_target(held, guest->uuid, &link, c[i].mac, &t[n++]);
+		add_target(held, guest->uuid, &link, c[i].mac, NULL, &t[n++]);
 	}
 	*out = FG_TAKE(t);
 	*n_out = n;
@@ -170,7 +171,8 @@ static void fill(struct fg_batch *b, const char *uuid, const struct fg_target *t
 	for (int id = 0; id < FG_CHAIN_COUNT; id++) {
 		bool wanted = set->chains[dir][id].n > 0;
 		if (wanted && !exists[id])
-			make_chain(b, fg_chain_to_nft(names[id], dir, id == FG_CHAIN_BASE ? t->name : NULL, comment));
+			make_chain(b, fg_chain_to_nft(names[id], dir, id == FG_CHAIN_BASE ? t->name : NULL, t->also,
+						      comment));
 		else if (!wanted && exists[id])
 			delete_chain(b, names[id]);
 	}

@@ -12,6 +12,7 @@
 
 struct fg_target {
 	char name[IFNAMSIZ]; /* now */
+	char also[IFNAMSIZ]; /* the name it is about to get, or "" */
 	uint32_t ifindex;
 	uint8_t mac[6];
 	/* its chains of a direction stay and get other rules, or all are made anew; label: what they are named after */
@@ -19,9 +20,10 @@ struct fg_target {
 	char label[FG_DIR_COUNT][IFNAMSIZ];
 };
 
-/* NOTFOUND, REFUSED as fg_filter_isolate. Caller frees *out with free. */
+/* also: the name that the first device of the request is about to get, or NULL.
+ * NOTFOUND, REFUSED as fg_filter_isolate. Caller frees *out with free. */
 int fg_plan_targets(struct fg_netlink *route, const struct fg_held *held, const struct fg_filter_guest *guest,
-		    struct fg_target **out, size_t *n, struct fg_error *err) FG_MUST_CHECK;
+		    const char *also, struct fg_target **out, size_t *n, struct fg_error *err) FG_MUST_CHECK;
 void fg_plan_names(const struct fg_target *t, enum fg_dir dir, char names[FG_CHAIN_COUNT][FG_CHAIN_NAME_MAX]);
 
 void fg_plan_table(struct fg_batch *b);

@@ -196,7 +196,8 @@ struct nftnl_rule *fg_rule_to_nft(const struct fg_rule *rule, enum fg_dir dir, e
 	return r;
 }
 
-struct nftnl_chain *fg_chain_to_nft(const char *name, enum fg_dir dir, const char *dev, const char *comment)
+struct nftnl_chain *fg_chain_to_nft(const char *name, enum fg_dir dir, const char *dev, const char *also,
+				    const char *comment)
 {
 	struct nftnl_chain *c = need(nftnl_chain_alloc());
 
@@ -208,7 +209,10 @@ struct nftnl_chain *fg_chain_to_nft(const char *name, enum fg_dir dir, const cha
 				    dir == FG_DIR_FROM_GUEST ? NF_NETDEV_INGRESS : NF_NETDEV_EGRESS);
 		nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, dir == FG_DIR_FROM_GUEST ? PRIORITY_IN : PRIORITY_OUT);
 		nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_DROP);
-		nftnl_chain_set_str(c, NFTNL_CHAIN_DEV, dev);
+		if (also[0])
+			nftnl_chain_set_array(c, NFTNL_CHAIN_DEVICES, (const char *[]){ dev, also, NULL });
+		else
+			nftnl_chain_set_str(c, NFTNL_CHAIN_DEV, dev);
 	}
 	struct nftnl_udata_buf *u = need(nftnl_udata_buf_alloc(256));
 	nftnl_udata_put_strz(u, NFTNL_UDATA_CHAIN_COMMENT, comment);

@@ -72,10 +72,10 @@ static bool chains_equal(const struct fg_held *held, const char *uuid, const str
 	if (!t->reuse[dir]) {
 		const struct fg_held_chain *base = fg_held_base(held, uuid, t->ifindex, dir);
 		fg_error_set(err, FG_EDIFFERS, "%s: %s: %s", t->name, side,
-			     !base			  ? "is not isolated"
-			     : !base->hook_ok		  ? "priority or policy of the hook was changed"
-			     : strcmp(base->dev, t->name) ? "the device was renamed and lost its hook"
-							  : "isolated with another MAC");
+			     !base			     ? "is not isolated"
+			     : !base->hook_ok		     ? "priority or policy of the hook was changed"
+			     : !fg_held_hooks(base, t->name) ? "the device was renamed and lost its hook"
+							     : "isolated with another MAC");
 		return false;
 	}
 	for (size_t i = 0; i < n; i++)
@@ -127,7 +127,7 @@ static int verify_once(struct fg_filter *f, const struct fg_held *held, const st
 	size_t n;
 	int rc = 0;
 
-	*rc_plan = fg_plan_targets(&f->route, held, guest, &targets, &n, err);
+	*rc_plan = fg_plan_targets(&f->route, held, guest, NULL, &targets, &n, err);
 	if (*rc_plan < 0)
 		return 1;
 	if (held->foreign[0]) {

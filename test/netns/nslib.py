@@ -3,6 +3,7 @@
 
 import atexit
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -92,7 +93,12 @@ class Raw:
         self.dev = dev
 
     def send(self, frame):
-        return self.s.send(frame)
+        try:
+            return self.s.send(frame)
+        except OSError as e:
+            if e.errno not in (errno.ENOBUFS, errno.EINVAL):  # dropped by the egress hook; shorter than a header
+                raise
+            return 0
 
     def receive(self, timeout=5.0):
         self.s.settimeout(timeout)

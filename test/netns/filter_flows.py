@@ -1,0 +1,195 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Real flows through the kernel's own stacks: what must go on goes on, what was open is cut in the same instant."""
+import os
+import select
+import socket
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from nslib import UUID, Filter, Ns, Tap, need_root  # noqa: E402
+
+GM, SM, OM = "02:00:00:00:00:01", "02:00:00:00:00:09", "02:00:00:00:00:03"
+HOSTS = {"guest": ("10.0.0.2", "2001:db8::2", GM), "server": ("10.0.0.1", "2001:db8::1", SM),
+         "other": ("10.0.0.3", "2001:db8::3", OM)}
+PORT = 443
+GUEST = ["--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--ip", "10.0.0.2", "--ip", "2001:db8::2",
+         "--server", "10.0.0.1:443", "--server", "[2001:db8::1]:443"]
+BULK = 256 << 20
+
+
+class Net:
+    def __init__(self):
+        self.d, self.ns = Ns("dom0"), {}
+        self.d.ip("link", "add", "br0", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+        self.d.ip("link", "set", "br0", "up")
+        for host, dev in (("guest", "vif1.0"), ("server", "srv0"), ("other", "oth0")):
+            v4, v6, mac = HOSTS[host]
+            n = self.ns[host] = Ns(host)
+            self.d.ip("link", "add", dev, "type", "veth", "peer", "name", "eth0", "netns", n.name)
+            self.d.ip("link", "set", dev, "master", "br0", "up")
+            n.ip("link", "set", "eth0", "address", mac, "addrgenmode", "eui64")
+            n.ip("link", "set", "eth0", "up")
+            n.ip("addr", "add", v4 + "/24", "dev", "eth0")
+            n.ip("addr", "add", v6 + "/64", "dev", "eth0", "nodad")
+        self.filter = Filter(self.d)
+
+    def forget_neighbours(self):
+        for n in self.ns.values():
+            n.ip("neigh", "flush", "dev", "eth0")
+
+
+def listen(net, host, v, port=PORT):
+    """A server that sends BULK bytes to who says 'get', else echoes."""
+    with net.ns[host]:
+        s = socket.socket(socket.AF_INET6 if v else socket.AF_INET)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((HOSTS[host][v], port))
+        s.listen(16)
+
+    def talk(c):
+        try:
+            while True:
+                data = c.recv(65536)
+                if not data:
+                    return
+                if data == b"get":
+                    block, left = b"x" * (1 << 20), BULK
+                    while left:
+                        left -= c.send(block[:left])
+                else:
+                    c.sendall(data)
+        except OSError:
+            pass
+
+    def serve():
+        while True:
+            c, _ = s.accept()
+            threading.Thread(target=talk, args=(c,), daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    return s
+
+
+def connect(net, frm, to, v, port=PORT, timeout=5):
+    with net.ns[frm]:
+        c = socket.socket(socket.AF_INET6 if v else socket.AF_INET)
+    c.settimeout(timeout)
+    c.connect((HOSTS[to][v], port))
+    return c
+
+
+def refused(net, frm, to, v, port=PORT):
+    """No answer at all within a moment."""
+    try:
+        connect(net, frm, to, v, port, 0.3).close()
+        return False
+    except TimeoutError:
+        return True
+    except OSError as e:
+        return "unreachable" in str(e).lower() or "no route" in str(e).lower()
+
+
+def echo(c, text, timeout=5):
+    c.settimeout(timeout)
+    c.sendall(text)
+    got = b""
+    while len(got) < len(text):
+        part = c.recv(65536)
+        if not part:
+            return False
+        got += part
+    return got == text
+
+
+def fetch(c):
+    c.sendall(b"get")
+    left, began = BULK, time.monotonic()
+    while left:
+        left -= len(c.recv(1 << 20))
+    return BULK / (time.monotonic() - began)
+
+
+def open_connections(tap, net):
+    for v, name in ((0, "IPv4"), (1, "IPv6")):
+        to_other, to_server = connect(net, "guest", "other", v), connect(net, "guest", "server", v)
+        from_other = connect(net, "other", "guest", v, 22)
+        tap.ok(echo(to_other, b"before") and echo(to_server, b"before") and echo(from_other, b"before"),
+               "%s: connections to server and other host, and from it, before isolation" % name)
+        net.filter.ok("isolate", *GUEST)
+        to_other.sendall(b"after")
+        from_other.sendall(b"after")
+        tap.ok(echo(to_server, b"after"), "%s: the connection to the server goes on" % name)
+        dead = select.select([to_other, from_other], [], [], 0.8)[0]
+        tap.ok(not dead, "%s: the others are dead at once, retransmissions too" % name)
+        tap.ok(refused(net, "guest", "other", v), "%s: no new connection to the other host" % name)
+        tap.ok(refused(net, "guest", "server", v, 8443), "%s: nor to another port of the server" % name)
+        tap.ok(refused(net, "other", "guest", v, 22), "%s: nor from the other host" % name)
+        tap.ok(refused(net, "server", "guest", v, 22), "%s: nor from the server" % name)
+        net.filter.ok("isolate", "--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--closed")
+        to_server.sendall(b"closed")
+        tap.ok(not select.select([to_server], [], [], 0.5)[0], "%s: closed: the server's is dead as well" % name)
+        net.filter.ok("release", "--guest", UUID)
+        tap.ok(echo(connect(net, "guest", "other", v), b"released"),
+               "%s: all is back after release" % name)
+        for c in (to_other, to_server, from_other):
+            c.close()
+
+
+def neighbours(tap, net):
+    """Resolution from nothing, by the guest and by the server, with and without known MACs."""
+    for known in (True, False):
+        net.filter.ok("isolate", *GUEST, *(["--server-mac", SM] if known else []))
+        for v, name in ((0, "ARP"), (1, "neighbour discovery")):
+            for who in ("guest", "server"):
+                net.forget_neighbours()
+                if who == "server":  # makes the server resolve the guest before the guest says anything
+                    refused(net, "server", "guest", v, 22)
+                try:
+                    ok = echo(connect(net, "guest", "server", v), b"x")
+                except OSError as e:
+                    ok = e
+                tap.ok(ok is True, "%s begun by the %s, server's MAC %s" % (name, who, "known" if known else "unknown"), ok)
+        c = connect(net, "guest", "server", 0)
+        for n in net.ns.values():  # renewals: stale entries are probed
+            for line in n.ip("neigh", "show", "dev", "eth0").splitlines():
+                addr = line.split()[0]
+                n.ip("neigh", "change", addr, "dev", "eth0", "nud", "probe", check=False)
+        tap.ok(echo(c, b"renewed"), "renewal of neighbours")
+        c.close()
+    counted = net.filter.counters()
+    tap.ok(not any(n for (way, why), n in counted.items() if why.startswith("spoofed")), "none of it is taken for spoofing", counted)
+    net.filter.ok("release", "--guest", UUID)
+
+
+def bulk(tap, net):
+    """Segmentation offload, long transfers.  Both ways round in one run; the ratio is for the record."""
+    for v, name in ((0, "IPv4"), (1, "IPv6")):
+        speeds = {True: [], False: []}
+        for isolated in (False, True) * 3:
+            if isolated:
+                net.filter.ok("isolate", *GUEST, "--server-mac", SM, "--rate", "1000000")
+            c = connect(net, "guest", "server", v)
+            speeds[isolated].append(fetch(c))
+            c.close()
+            if isolated:
+                net.filter.ok("release", "--guest", UUID)
+        plain, filtered = sorted(speeds[False])[1], sorted(speeds[True])[1]
+        tap.ok(True, "%s: %d MiB with segmentation offload, isolated at %.2f of %.1f Gbit/s" %
+               (name, BULK >> 20, filtered / plain, plain * 8e-9))
+
+
+def main():
+    need_root()
+    tap = Tap(__file__)
+    net = Net()
+    keep = [listen(net, h, v, p) for h, p in (("server", PORT), ("server", 8443), ("other", PORT), ("guest", 22)) for v in (0, 1)]
+    tap.section(open_connections, net)
+    tap.section(neighbours, net)
+    tap.section(bulk, net)
+    del keep
+    tap.done()
+
+
+main()

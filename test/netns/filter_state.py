@@ -1,0 +1,377 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the filter leaves in the kernel: all or nothing, again and again, and what verify sees."""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from frames import *  # noqa: E402,F403
+from nslib import FILTER, UUID, UUID2, Filter, Ns, Raw, Tap, need_root  # noqa: E402
+
+GM, GM2 = "02:00:00:00:00:01", "02:00:00:00:00:02"
+COMMON = ["--mac", GM, "--ip", "10.0.0.2", "--ip", "2001:db8::2", "--server", "10.0.0.1:443", "--server",
+          "[2001:db8::1]:443", "--server-mac", "02:00:00:00:00:09", "--gateway", "10.0.0.254"]
+ONE = ["--guest", UUID, "--dev", "vif1.0"] + COMMON
+TWO = ["--guest", UUID, "--dev", "vif1.0,vif1.0-emu"] + COMMON
+
+
+def veth(ns, dev, peer_ns, peer="eth0"):
+    ns.ip("link", "add", dev, "type", "veth", "peer", "name", peer, "netns", peer_ns.name)
+    ns.ip("link", "set", dev, "up")
+    peer_ns.ip("link", "set", peer, "up")
+
+
+def ruleset(ns):
+    """Without counts; chains sorted by name."""
+    text = re.sub(r"packets \d+ bytes \d+", "", ns.run("nft", "list", "ruleset"))
+    return "chain".join(sorted(c.strip(" \n\t}") for c in text.split("chain ")))
+
+
+def refusals(tap, d, f):
+    for name, kind in (("br9", ["type", "bridge"]), ("dum9", ["type", "dummy"]), ("bond9", ["type", "bond"])):
+        rc, out = d.ip("link", "add", name, *kind, check=False)
+        if rc != 0:
+            tap.ok(True, "%s # SKIP this kernel has none" % name)
+            continue
+        rc, out = f("isolate", "--guest", UUID, "--dev", name, *COMMON)
+        tap.ok(rc == 4 and name in out, "%s device is refused" % kind[1], out)
+        rc, out = f("isolate", "--guest", UUID, "--dev", "vif1.0," + name, *COMMON)
+        tap.ok(rc == 4 and ruleset(d) == "", "one refused device refuses the request: nothing is changed", ruleset(d))
+        d.ip("link", "del", name)
+    rc, out = f("isolate", "--guest", UUID, "--dev", "lo", *COMMON)
+    tap.ok(rc == 4 and ruleset(d) == "", "loopback is refused", out)
+    rc, out = f("isolate", "--guest", UUID, "--dev", "vif9.9", *COMMON)
+    tap.ok(rc == 3 and ruleset(d) == "", "a device that is not there: exit status 3", out)
+    rc, out = f("isolate", "--guest", UUID, "--dev", "vif1.0,vif9.9", *COMMON)
+    tap.ok(rc == 3 and ruleset(d) == "", "one missing device: nothing is changed", out)
+    d.run("ip", "tuntap", "add", "tun9", "mode", "tun")
+    rc, out = f("isolate", "--guest", UUID, "--dev", "tun9", *COMMON)
+    tap.ok(rc == 4, "a tun device is refused", out)
+    d.ip("link", "del", "tun9")
+    d.run("ip", "tuntap", "add", "tap9", "mode", "tap")
+    rc, out = f("isolate", "--guest", UUID, "--dev", "tap9", *COMMON)
+    tap.ok(rc == 0, "a tap device is a guest's", out)
+    f.ok("release", "--guest", UUID)
+    d.ip("link", "del", "tap9")
+    rc, out = f("isolate", "--json", "--guest", UUID, "--dev", "lo", *COMMON)
+    tap.ok(rc == 4 and json.loads(out)["error"]["code"] == "refused", "--json on errors", out)
+    rc, out = f("isolate", "--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--json")
+    tap.ok(rc == 2 and json.loads(out)["error"]["code"] == "usage", "--json on usage errors", out)
+    rc, out = f("release", "--guest", UUID)
+    tap.ok(rc == 0, "releasing a guest that has nothing is no error", out)
+    rc, out = f("verify", *ONE)
+    tap.ok(rc == 5, "verify of a guest that is not isolated: exit status 5", out)
+
+
+def idempotent(tap, d, f):
+    f.ok("isolate", *TWO)
+    first = ruleset(d)
+    f.ok("isolate", *TWO)
+    tap.ok(ruleset(d) == first, "isolating again changes nothing")
+    f.ok("isolate", "--guest", UUID, "--dev", "vif1.0,vif1.0-emu", "--mac", GM, "--closed")
+    rc, out = f("verify", *TWO)
+    tap.ok(rc == 5, "verify sees other parameters", out)
+    f.ok("isolate", *TWO)
+    tap.ok(ruleset(d) == first, "closed and opened again: as before")
+    f.ok("isolate", *ONE)
+    tap.ok(ruleset(d) == first, "a device that is isolated already stays so when it is not named")
+    rc, out = f("verify", *ONE)
+    tap.ok(rc == 0, "verify covers it too", out)
+    rc, out = f("isolate", "--guest", UUID2, "--dev", "vif1.0", *COMMON)
+    tap.ok(rc == 4 and UUID in out and ruleset(d) == first, "a device of another isolated guest is refused", out)
+    f.ok("isolate", "--guest", UUID2, "--dev", "vif2.0", *COMMON)
+    f.ok("release", "--guest", UUID)
+    left = f.ok("list")
+    tap.ok(UUID2 in left and UUID not in left, "release takes one guest's only")
+    tap.ok(f("verify", "--guest", UUID2, "--dev", "vif2.0", *COMMON)[0] == 0, "the other guest's is untouched")
+    f.ok("release", "--guest", UUID2)
+    tap.ok(ruleset(d) == "", "nothing is left", ruleset(d))
+
+
+def verify_sees(tap, d, f):
+    index = d.ifindex("vif1.0")
+    chain = "in-vif1.0-%d" % index
+
+    def handle(part, what):
+        for line in d.run("nft", "-a", "list", "chain", "netdev", "fixgate", chain + part).splitlines():
+            if what in line:
+                return line.split()[-1]
+        raise RuntimeError("no rule %s in %s" % (what, chain + part))
+
+    changes = [
+        ("an added rule", ["add", "rule", "netdev", "fixgate", chain, "accept"]),
+        ("an inserted rule", ["insert", "rule", "netdev", "fixgate", chain + "-ip4", "accept"]),
+        ("a deleted rule", lambda: ["delete", "rule", "netdev", "fixgate", chain, "handle", handle("", "spoofed-mac")]),
+        ("a deleted last rule", lambda: ["delete", "rule", "netdev", "fixgate", chain + "-ok", "handle",
+                                         handle("-ok", "spoofed-address")]),
+        ("a replaced rule", lambda: ["replace", "rule", "netdev", "fixgate", chain + "-ok", "handle",
+                                     handle("-ok", "spoofed-address"), "counter", "accept", "comment", "spoofed-address"]),
+        ("a flushed chain", ["flush", "chain", "netdev", "fixgate", chain + "-arp"]),
+        ("an added chain", ["add", "chain", "netdev", "fixgate", "extra"]),
+        ("an added base chain", ["add", "chain", "netdev", "fixgate", "extra",
+                                 "{ type filter hook ingress device vif1.0 priority -5; }"]),
+        ("a changed policy", ["add", "chain", "netdev", "fixgate", chain,
+                              "{ type filter hook ingress device vif1.0 priority -2147483648; policy accept; }"]),
+        ("a flushed table", ["flush", "table", "netdev", "fixgate"]),
+        ("a deleted table", ["delete", "table", "netdev", "fixgate"]),
+        ("a flushed ruleset", ["flush", "ruleset"]),
+    ]
+    for name, argv in changes:
+        f.ok("isolate", *ONE)
+        rc, out = f("verify", *ONE)
+        tap.ok(rc == 0, "verify before %s" % name, out)
+        d.run("nft", *(argv() if callable(argv) else argv))
+        rc, out = f("verify", *ONE)
+        tap.ok(rc == 5, "verify sees %s: %s" % (name, out.strip().rpartition(UUID)[2][2:60]), out)
+        f.ok("isolate", *ONE)
+        rc, out = f("verify", *ONE)
+        if "added" in name and "chain" in name:
+            tap.ok(rc == 5, "what is not ours is not deleted", out)
+            d.run("nft", "delete", "chain", "netdev", "fixgate", "extra")
+            rc, out = f("verify", *ONE)
+        tap.ok(rc == 0, "isolating again mends it", out)
+    rc, out = f("verify", *ONE, "--rate", "7")
+    tap.ok(rc == 5, "verify sees another rate", out)
+    rc, out = f("verify", *ONE, "--ip", "10.0.0.99")
+    tap.ok(rc == 5, "verify sees another address", out)
+    f.ok("release", "--guest", UUID)
+
+
+def cycles(tap, d, f):
+    for _ in range(200):
+        f.ok("isolate", *TWO)
+        f.ok("release", "--guest", UUID)
+    tap.ok(ruleset(d) == "", "200 times isolate and release leave no table, chain or rule", ruleset(d))
+
+
+def recreated(tap, d, g, f):
+    """A device deleted and made again under the same name is another device."""
+    f.ok("isolate", "--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--closed")
+    out, back = Raw(d, "vif1.0"), Raw(g, "eth0")
+    frame = eth(mac(GM), mac(GM2), 0x88b6, b"x" * 50)
+    out.send(frame)
+    tap.ok(not back.pending(), "closed device passes nothing")
+    out.close(), back.close()
+    d.ip("link", "del", "vif1.0")
+    veth(d, "vif1.0", g)
+    out, back = Raw(d, "vif1.0"), Raw(g, "eth0")
+    out.send(frame)
+    tap.ok(back.receive() == frame, "the new one inherits nothing")
+    rc, said = f("isolate", "--guest", UUID2, "--dev", "vif1.0", *COMMON)
+    tap.ok(rc == 0, "it can be isolated for another guest", said)
+    tap.ok(f("verify", "--guest", UUID2, "--dev", "vif1.0", *COMMON)[0] == 0, "and verified")
+    out.send(frame)
+    tap.ok(not back.pending(), "and is filtered")
+    f.ok("release", "--guest", UUID)
+    tap.ok(f("verify", "--guest", UUID2, "--dev", "vif1.0", *COMMON)[0] == 0, "releasing the first guest does not touch it")
+    f.ok("release", "--guest", UUID2)
+    tap.ok(ruleset(d) == "", "nothing is left", ruleset(d))
+    out.close(), back.close()
+
+
+def renamed(tap, d, g, f):
+    frame = eth(mac(GM), mac(GM2), 0x88b6, b"x" * 50)
+    back = Raw(g, "eth0")
+
+    def rename(a, b):
+        d.ip("link", "set", a, "down")
+        d.ip("link", "set", a, "name", b)
+        d.ip("link", "set", b, "up")
+
+    def passes(dev):
+        out = Raw(d, dev)
+        back.pending()
+        out.send(frame)
+        seen = frame in back.pending()
+        out.close()
+        return seen
+    with tempfile.TemporaryDirectory() as marks:
+        with open(os.path.join(marks, UUID + ".json"), "w") as m:
+            json.dump({"uuid": UUID, "closed": True, "devs": [{"mac": GM}]}, m)
+        f.ok("arm", "--guest", UUID, "--dev", "vif1.0", "--rename-to", "web1", "--mark-dir", marks)
+        closed = ["--guest", UUID, "--mac", GM, "--closed"]
+        tap.ok(f("verify", "--dev", "vif1.0", *closed)[0] == 0 and not passes("vif1.0"), "armed before a rename")
+        rename("vif1.0", "web1")
+        tap.ok(not passes("web1"), "armed over the rename: not one frame")
+        rc, out = f("verify", "--dev", "web1", *closed)
+        tap.ok(rc == 0, "verify finds it under the new name", out)
+        rename("web1", "else1")
+        f.ok("isolate", "--dev", "else1", *closed)
+        rc, out = f("verify", "--dev", "else1", *closed)
+        tap.ok(rc == 0 and not passes("else1"), "an unforeseen rename: isolating again follows it", out)
+        rename("else1", "vif1.0")
+        f.ok("isolate", "--dev", "vif1.0", *closed)
+        tap.ok(f("verify", "--dev", "vif1.0", *closed)[0] == 0 and not passes("vif1.0"), "and back")
+        f.ok("arm", "--guest", UUID, "--dev", "vif1.0-emu", "--mac", GM, "--mark-dir", marks)
+        listed = {x["dev"]: x["closed"] for x in json.loads(f.ok("list", "--json"))["guests"][0]["devs"]}
+        tap.ok(listed == {"vif1.0": True, "vif1.0-emu": True}, "arm adds a device to those the guest has", listed)
+        for text, rc in (("{", 8), ('{"uuid":"%s","closed":true,"devs":[]}' % UUID, 8), ("{}", 8), ("", 8),
+                         ('{"uuid":"%s","closed":true,"devs":[{"mac":"%s"}]}' % (UUID2, GM), 8),
+                         ('{"uuid":"%s","closed":true,"open":1,"devs":[{"mac":"%s"}]}' % (UUID, GM), 8)):
+            with open(os.path.join(marks, UUID + ".json"), "w") as m:
+                m.write(text)
+            got, out = f("arm", "--guest", UUID, "--dev", "vif2.0", "--mac", GM, "--mark-dir", marks)
+            tap.ok(got == rc, "malformed mark %r: exit status %d" % (text[:40], rc), out)
+        got, out = f("arm", "--guest", UUID2, "--dev", "vif2.0", "--mac", GM, "--mark-dir", marks)
+        tap.ok(got == 3, "no mark: exit status 3", out)
+    f.ok("release", "--guest", UUID)
+    tap.ok(ruleset(d) == "", "nothing is left", ruleset(d))
+    back.close()
+
+
+def no_gap(tap, d, g, f):
+    """Forbidden frames all the time while the rules are replaced 200 times."""
+    f.ok("isolate", *ONE)
+    out, back = Raw(g, "eth0"), Raw(d, "vif1.0")
+    src, inward = mac(GM), Raw(g, "eth0")
+    forbidden = eth(BROADCAST, src, 0x0800, ip4("10.0.0.2", "10.0.0.3", 6, tcp("10.0.0.2", "10.0.0.3", 1, 443)))
+    back.close()
+    d.ip("link", "add", "br0", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+    d.ip("link", "set", "vif1.0", "master", "br0")
+    d.ip("link", "set", "vif2.0", "master", "br0")
+    d.ip("link", "set", "br0", "up")
+    h = [n for n in Ns.all if n.label == "guest2"][0]
+    seen = Raw(h, "eth0")
+    from_other = Raw(h, "eth0")
+    wire = eth(mac(GM), mac(GM2), 0x88b6, b"x" * 50)
+    stop, sent = threading.Event(), [0, 0]
+
+    def flood():
+        while not stop.is_set():
+            for _ in range(20):
+                out.send(forbidden)
+                from_other.send(wire)
+                sent[0] += 1
+            time.sleep(0.0002)
+    t = threading.Thread(target=flood)
+    seen.pending(), inward.pending()
+    t.start()
+    try:
+        for i in range(200):
+            if i % 3 == 0:
+                f.ok("isolate", "--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--closed")
+            else:
+                f.ok("isolate", *ONE, "--ip", "10.0.1.%d" % (i % 250 + 1))
+    finally:
+        stop.set()
+        t.join()
+    leaked = [x for x in seen.pending() if x == forbidden] + [x for x in inward.pending() if x == wire]
+    tap.ok(sent[0] > 1000 and not leaked, "no gap: %d forbidden frames each way during 200 replacements, none passes" % sent[0],
+           "%d passed" % len(leaked))
+    for s in (out, seen, from_other, inward):
+        s.close()
+    f.ok("release", "--guest", UUID)
+    d.ip("link", "del", "br0")
+
+
+def killed(tap, d, f):
+    """kill -9 at some moment of the command: all or nothing."""
+    whole, bad, n_all = None, [], 0
+    f.ok("isolate", *TWO)
+    whole = ruleset(d)
+    f.ok("release", "--guest", UUID)
+    argv = ["ip", "netns", "exec", d.name, FILTER, "isolate", *TWO]
+    began = time.monotonic()
+    subprocess.run(argv, check=True)
+    span = time.monotonic() - began
+    f.ok("release", "--guest", UUID)
+    for i in range(60):
+        p = subprocess.Popen(argv)
+        try:
+            p.wait(timeout=span * 1.2 * i / 60)
+        except subprocess.TimeoutExpired:
+            p.kill()
+            p.wait()
+        after = ruleset(d)
+        n_all += after == whole
+        if after not in ("", whole):
+            bad.append(after)
+        f.ok("release", "--guest", UUID)
+    tap.ok(not bad and n_all > 0, "killed at 60 moments: %d times all is there, %d times nothing, never a part" %
+           (n_all, 60 - n_all - len(bad)), bad[:1])
+
+
+def disturbed(tap, d, f):
+    """Another program changes nf_tables all the time: the transaction is computed again, never half applied."""
+    argv = ["ip", "netns", "exec", d.name, "sh", "-c",
+            "while :; do nft add table ip noise; nft delete table ip noise; done"]
+    p = subprocess.Popen(argv, start_new_session=True)
+    try:
+        for _ in range(30):
+            f.ok("isolate", *TWO)
+            rc, out = f("verify", *TWO)
+            if rc != 0:
+                break
+            f.ok("list")
+    finally:
+        os.killpg(p.pid, 9)
+        p.wait()
+    tap.ok(rc == 0, "30 isolations while another program changes nf_tables", out)
+    d.run("nft", "delete", "table", "ip", "noise", check=False)
+    f.ok("release", "--guest", UUID)
+
+
+def many(tap, f_ns):
+    """1,000 guests in one transaction."""
+    n = 1000
+    f = Filter(f_ns)
+    f_ns.run("ip", "-batch", "-", stdin="".join("tuntap add dev vif%d.0 mode tap\n" % i for i in range(n)))
+    guests = [{"uuid": "%08x-0000-4000-8000-000000000000" % i, "closed": False,
+               "devs": [{"name": "vif%d.0" % i, "mac": "02:00:00:00:%02x:%02x" % (i >> 8, i & 255)}],
+               "addresses": ["10.%d.%d.2" % (i >> 8, i & 255), "2001:db8::%x" % (i + 16)],
+               "servers": [{"address": "10.255.0.1", "port": 443, "mac": "02:00:00:00:ff:09"},
+                           {"address": "2001:db8::1", "port": 443, "mac": "02:00:00:00:ff:09"}],
+               "gateways": [{"address": "10.255.0.254", "mac": "02:00:00:00:ff:fe"}], "rate": 5000} for i in range(n)]
+    began = time.monotonic()
+    rc, out = f("isolate", "--batch", "-", stdin=json.dumps({"guests": guests}))
+    span = time.monotonic() - began
+    tap.ok(rc == 0, "%d guests in one transaction, %.2f s" % (n, span), out)
+    listed = json.loads(f.ok("list", "--json"))["guests"]
+    tap.ok(len(listed) == n, "all are listed", len(listed))
+    g = guests[777]
+    rc, out = f("verify", "--guest", g["uuid"], "--dev", g["devs"][0]["name"], "--mac", g["devs"][0]["mac"],
+                "--ip", g["addresses"][0], "--ip", g["addresses"][1], "--server", "10.255.0.1:443", "--server",
+                "[2001:db8::1]:443", "--server-mac", "02:00:00:00:ff:09", "--gateway", "10.255.0.254",
+                "--gateway-mac", "02:00:00:00:ff:fe", "--rate", "5000")
+    tap.ok(rc == 0, "one of them verified", out)
+    bad = [dict(x) for x in guests]
+    bad[999] = dict(bad[999], devs=[{"name": "lo", "mac": GM}])
+    before = len(listed)
+    rc, out = f("isolate", "--batch", "-", stdin=json.dumps({"guests": bad}))
+    tap.ok(rc == 4 and len(json.loads(f.ok("list", "--json"))["guests"]) == before, "one bad guest refuses the batch", out)
+    began = time.monotonic()
+    rc, out = f("isolate", "--batch", "-", stdin=json.dumps({"guests": guests}))
+    tap.ok(rc == 0, "all of them replaced in one transaction, %.2f s" % (time.monotonic() - began), out)
+
+
+def main():
+    need_root()
+    tap = Tap(__file__)
+    d, g, h = Ns("dom0"), Ns("guest"), Ns("guest2")
+    for ns, label in ((d, "dom0"), (g, "guest"), (h, "guest2")):
+        ns.label = label
+    Ns.all = [d, g, h]
+    veth(d, "vif1.0", g)
+    veth(d, "vif1.0-emu", g, "eth1")
+    veth(d, "vif2.0", h)
+    f = Filter(d)
+    tap.section(refusals, d, f)
+    tap.section(idempotent, d, f)
+    tap.section(verify_sees, d, f)
+    tap.section(cycles, d, f)
+    tap.section(recreated, d, g, f)
+    tap.section(renamed, d, g, f)
+    tap.section(no_gap, d, g, f)
+    tap.section(killed, d, f)
+    tap.section(disturbed, d, f)
+    tap.section(many, Ns("many"))
+    tap.done()
+
+
+main()
