@@ -283,6 +283,27 @@ def a_key_in_a_token():
 
 
 @test
+def the_revocation_of_the_manual():
+    """The commands of docs/keys.md, as they stand there."""
+    text = open(os.path.join(TOP, "docs/keys.md")).read()
+    commands = next(b for b in text.split("```\n")[1::2] if b.startswith("touch index.txt"))
+    for name in ("publisher-ca.pem", "publisher-ca.key"):
+        shutil.copy("k/" + name, name)
+    shutil.copy("k2/publisher.pem", "mallory.pem")
+    shutil.copytree("k/trust", "trust")
+    build("m.fix", signed=False)
+    fix("sign", "--key", "k2/publisher.key", "--cert", "k2/publisher.pem", "m.fix")
+    fix("verify", "--trust", "trust", "m.fix")
+    subprocess.run(["sh", "-ec", commands.replace("openssl ca ", "openssl ca -batch ")], check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert "revoked" in error(fix("verify", "--trust", "trust", "--json", "m.fix", expect=UNTRUSTED))["text"]
+    fix("sign", "--key", "k/publisher.key", "--cert", "k/publisher.pem", "m.fix")
+    assert json.loads(fix("verify", "--trust", "trust", "--json", "m.fix"))["signers"] == ["CN=Alice"]
+    far = "2039-01-01T00:00:00Z"
+    fix("verify", "--trust", "trust", "--now", far, "m.fix", expect=UNTRUSTED)
+
+
+@test
 def nothing_is_left_behind():
     assert not [f for f in os.listdir(".") if ".fix." in f], os.listdir(".")
     assert os.listdir("tmp") == []
