@@ -10,3 +10,8 @@ $(eval $(call program,fixgated,$(addprefix dom0-agent/,main.c report/net_process
 	fgfilter fgjobcpio fgbundle fgconfig fgframe fixgate,libevent_core jansson sqlite3 libmnl libsystemd))
 $(eval $(call program,fixgatectl,dom0-agent/ctl/fixgatectl.c dom0-agent/ctl/print.c,fgconfig fgframe fixgate,\
 	libevent_core jansson))
+
+agent_fakes := $(addprefix test/fakes/,world.c server.c isolator.c toolstack.c layers.c fixvm.c)
+agent_tested := fgagent fgtoolstack fgjobcpio fgbundle fgconfig fgframe fixgate
+agent_test_pkgs := libevent_core jansson sqlite3 libmnl
+$(eval $(call unit_test,unit/dom0-agent/test_flow,test/unit/dom0-agent/test_flow.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
