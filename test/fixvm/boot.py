@@ -76,7 +76,7 @@ class Test:
         SERVER.blobs[b.digest] = b.bytes
         return b
 
-    def boot(self, bundle, disk, /, closed=True, limit=60, **job):
+    def boot(self, bundle, disk, /, closed=True, limit=240, **job):
         vm = lab.Vm(OUT, self.dir, lab.make_job(bundle, SERVER, **job), bundle, SERVER.ca, TRUST, disk, closed, limit)
         self.vms.append(vm)
         return vm
@@ -187,6 +187,12 @@ def wrong_token(t):
     t.failed(vm, 'download', '403')
 
 
+def ipv6(t):
+    vm = t.boot(t.bundle(), t.disk(), server={'host': lab.SERVER6, 'port': SERVER.port, 'token': lab.TOKEN},
+                net={'mac': lab.MAC, 'mode': 'static', 'address': 'fec0::15/64'})
+    t.equal((vm.result()['outcome'], vm.get('net-up')), ('verified', {'address': 'fec0::15'}), f'verified over IPv6: {vm.result()["reason"]}')
+
+
 def timeout(t):
     entry = '#!/bin/sh\ntrap "" TERM\nsleep 1000 &\nwhile :; do sleep 1; done\n'
     t.failed(t.boot(t.bundle(entry=entry, timeout_s=2), t.disk()), 'entry', 'killed after 2 s')
@@ -209,7 +215,7 @@ def missing_var(t):
 
 
 SCENARIOS = {'chroot': chroot, 'outside': outside, 'entry-fails': entry_fails, 'check-fails': check_fails, 'bad-block': bad_block,
-             'bad-head': bad_head, 'not-closed': not_closed, 'wrong-token': wrong_token, 'timeout': timeout,
+             'bad-head': bad_head, 'not-closed': not_closed, 'wrong-token': wrong_token, 'ipv6': ipv6, 'timeout': timeout,
              'not-applicable': not_applicable, 'two-roots': two_roots, 'missing-var': missing_var}
 
 

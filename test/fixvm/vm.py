@@ -7,6 +7,7 @@ import os
 import re
 import selectors
 import shutil
+import socket
 import ssl
 import struct
 import subprocess
@@ -14,7 +15,7 @@ import threading
 import time
 import uuid
 
-SERVER = '10.0.2.2'  # QEMU's user network: the loopback of this machine
+SERVER, SERVER6 = '10.0.2.2', 'fec0::2'  # QEMU's user network: the loopback of this machine
 MAC = '00:16:3e:00:00:01'
 SECTOR = 512
 START = 2048  # first sector of the partition
@@ -37,7 +38,7 @@ class Server:
         run('openssl', 'req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=server',
             '-keyout', key, '-out', f'{folder}/server.csr')
         with open(f'{folder}/san', 'w') as f:
-            f.write(f'subjectAltName=IP:{address}\nextendedKeyUsage=serverAuth\n')
+            f.write(f'subjectAltName=IP:{address},IP:{SERVER6}\nextendedKeyUsage=serverAuth\n')
         run('openssl', 'x509', '-req', '-in', f'{folder}/server.csr', '-CA', ca, '-CAkey', f'{folder}/ca.key', '-days', '2',
             '-extfile', f'{folder}/san', '-out', cert)
         self.ca = open(ca, 'rb').read()
@@ -55,15 +56,21 @@ class Server:
             def do_GET(self):
                 outer.answer(self)
 
-        self.http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler, bind_and_activate=listener is None)
-        if listener:
-            self.http.socket.close()
-            self.http.socket = listener
-            self.http.server_address = listener.getsockname()
-        self.http.daemon_threads = True
-        self.http.socket = context.wrap_socket(self.http.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = self.http.server_address[1]
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        class Http6(http.server.ThreadingHTTPServer):
+            address_family = socket.AF_INET6
+
+        self.https = []
+        for kind, where in [(http.server.ThreadingHTTPServer, '127.0.0.1'), (Http6, '::1')][:1 if listener else 2]:
+            port = self.https[0].server_address[1] if self.https else 0
+            server = kind((where, port), Handler, bind_and_activate=listener is None)
+            if listener:
+                server.socket.close()
+                server.socket, server.server_address = listener, listener.getsockname()
+            server.daemon_threads = True
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+            self.https.append(server)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.port = self.https[0].server_address[1]
 
     def answer(self, h):
         self.requests.append((h.path, h.headers.get('Range')))
@@ -89,8 +96,9 @@ class Server:
         h.wfile.write(body)
 
     def close(self):
-        self.http.shutdown()
-        self.http.server_close()
+        for server in self.https:
+            server.shutdown()
+            server.server_close()
 
 
 def guest_files(folder, **files):
@@ -207,7 +215,7 @@ def make_job(bundle, server, /, **changes):
 class Vm:
     """One boot, from the job to power-off. messages: [(type, data)]; noise: every other line."""
 
-    def __init__(self, out, folder, job, bundle, ca, trust, disk, closed=True, limit=60, memory=384):
+    def __init__(self, out, folder, job, bundle, ca, trust, disk, closed=True, limit=240, memory=384):
         self.messages, self.noise, self.seconds = [], [], {}
         self.job, self.started = job, time.monotonic()
         files = {'fixgate/job.json': json.dumps(job).encode(), 'fixgate/bundle.head': bundle.head, 'fixgate/server-ca.pem': ca}
