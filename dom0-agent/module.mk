@@ -1,3 +1,4 @@
 -include dom0-agent/job/module.mk
 -include dom0-agent/toolstack/module.mk
 -include dom0-agent/net/module.mk
+-include dom0-agent/systemd/module.mk

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+INSTALL_HOOKS += install-agent-systemd
+.PHONY: install-agent-systemd
+install-agent-systemd:
+	install -D -m 0644 dom0-agent/systemd/fixgate.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/fixgate.conf
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,@sbindir@,$(PREFIX)/sbin,' dom0-agent/systemd/fixgated.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/fixgated.service
