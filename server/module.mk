@@ -14,3 +14,12 @@ $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_r
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
 $(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
 QUICK_TESTS += test/server/api.py
+
+INSTALL_HOOKS += install-server
+.PHONY: install-server
+install-server:
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(O)/bin/fixgate-server $(DESTDIR)$(PREFIX)/sbin/
+	install -m 0755 $(O)/bin/fixgate-admin $(DESTDIR)$(PREFIX)/bin/
+	install -D -m 0644 docs/man/fixgate-server.8 $(DESTDIR)$(PREFIX)/share/man/man8/fixgate-server.8
+	install -D -m 0644 docs/man/fixgate-admin.1 $(DESTDIR)$(PREFIX)/share/man/man1/fixgate-admin.1

@@ -109,11 +109,13 @@ int fg_admin_clients(struct fg_admin *a, const struct fg_admin_options *o, struc
 
 	if (rc < 0)
 		return rc;
-	if (o->json)
+	if (o->json) {
 		print_list("clients", list);
-	else
-		json_array_foreach (list, i, client)
-			print_client(client);
+		return 0;
+	}
+	json_array_foreach (list, i, client) {
+		print_client(client);
+	}
 	return 0;
 }
 

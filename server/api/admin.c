@@ -75,8 +75,10 @@ static int offer_read(const json_t *body, struct fg_store_offer_request *r, cons
 		rc = fg_json_int_opt(body, "version", 0, INT64_MAX, 0, &r->version, err);
 	if (rc == 0 && all == !!json_object_get(body, "guests"))
 		rc = fg_error_set(err, FG_EFORMAT, "either \"guests\" or \"all\":true");
-	if (rc == 0 && !all)
-		rc = fg_json_array(body, "guests", OFFER_GUESTS_MAX, &list, err);
+	r->force = json_is_true(json_object_get(body, "force"));
+	if (rc < 0 || all)
+		return rc;
+	rc = fg_json_array(body, "guests", OFFER_GUESTS_MAX, &list, err);
 	if (rc < 0)
 		return rc;
 	json_array_foreach (list, i, item) {
@@ -86,12 +88,12 @@ static int offer_read(const json_t *body, struct fg_store_offer_request *r, cons
 		if (rc < 0)
 			return rc;
 	}
-	r->force = json_is_true(json_object_get(body, "force"));
+	const char **names = fg_calloc(json_array_size(list) + 1, sizeof(*names));
+	json_array_foreach (list, i, item) {
+		names[i] = json_string_value(item);
+	}
 	r->n_guests = json_array_size(list);
-	*guests = all ? NULL : fg_calloc(r->n_guests + 1, sizeof(**guests));
-	json_array_foreach (list, i, item)
-		(*guests)[i] = json_string_value(item);
-	r->guests = *guests;
+	r->guests = *guests = names;
 	return 0;
 }
 
@@ -117,8 +119,9 @@ int fg_api_offer(struct fg_request *req, void *ctx, json_t **answer, struct fg_e
 	free(guests);
 	if (rc < 0)
 		return rc;
-	json_object_foreach (hosts, host, unused)
+	json_object_foreach (hosts, host, unused) {
 		fg_poll_wake(api->poll, host);
+	}
 	*answer = json_pack("{s:I, s:O}", "offered", o.offered, "skipped", skipped);
 	return 200;
 }

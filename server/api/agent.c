@@ -243,8 +243,9 @@ static int reports_read(const json_t *list, struct fg_store_report *reports, str
 		}
 		last = reports[i].seq;
 	}
-	json_array_foreach (list, i, item)
+	json_array_foreach (list, i, item) {
 		report_read(item, &reports[i]);
+	}
 	return 0;
 }
 

@@ -26,8 +26,9 @@ static void client_begin(struct page *page, const struct fg_store_client *row)
 	json_t *nics = json_loads(row->nics, 0, NULL), *macs = json_array(), *nic;
 	size_t i;
 
-	json_array_foreach (nics, i, nic)
+	json_array_foreach (nics, i, nic) {
 		json_array_append(macs, json_object_get(nic, "mac"));
+	}
 	page->fixes = json_object();
 	page->client = json_pack("{s:s, s:s, s:O?, s:o, s:s, s:s, s:s, s:b, s:I, s:I, s:o}", "uuid", row->uuid, "name",
 				 row->name, "mac", json_array_get(macs, 0), "macs", macs, "host", row->host,

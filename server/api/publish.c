@@ -40,11 +40,16 @@ struct publication {
 	int64_t bytes;
 };
 
+/* What a thread writes into the pipe when it is done; shorter than PIPE_BUF: whole or not at all. */
+struct done {
+	struct publication *publication;
+};
+
 struct fg_publisher {
 	struct fg_api *api;
-	int pipe[2]; /* a pointer for each thread that is done */
+	int pipe[2]; /* struct done */
 	struct event *event;
-	TAILQ_HEAD(, publication) running;
+	TAILQ_HEAD(publications, publication) running;
 	size_t n;
 };
 
@@ -97,10 +102,10 @@ static int verify(struct publication *p, struct fg_error *err)
 static void *thread_main(void *arg)
 {
 	struct publication *p = arg;
+	const struct done done = { p };
 
 	p->rc = verify(p, &p->err);
-	/* Pointers are shorter than PIPE_BUF: whole or not at all. */
-	if (write(p->publisher->pipe[1], &p, sizeof(p)) != sizeof(p))
+	if (write(p->publisher->pipe[1], &done, sizeof(done)) != sizeof(done))
 		abort();
 	return NULL;
 }
@@ -179,11 +184,11 @@ static void publication_end(struct publication *p)
 
 static void on_verified(evutil_socket_t fd, short what, void *arg)
 {
-	struct publication *p = NULL;
+	struct done done = { NULL };
 
 	(void)what, (void)arg;
-	if (read(fd, &p, sizeof(p)) == sizeof(p))
-		publication_end(p);
+	if (read(fd, &done, sizeof(done)) == sizeof(done))
+		publication_end(done.publication);
 }
 
 static int verification_start(struct fg_request *req, struct fg_api *api, const char *digest, struct fg_error *err)
@@ -268,7 +273,7 @@ static int part_append(const char *path, const struct fg_request *req, const str
 int fg_api_publish(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
 {
 	struct fg_api *api = ctx;
-	struct part part;
+	struct part part = { 0, 0, 0 };
 	uint64_t size = 0;
 	int rc = fg_check_digest(req->tail, err);
 
@@ -306,8 +311,10 @@ void fg_publisher_free(struct fg_publisher *publisher)
 {
 	if (!publisher)
 		return;
-	while (!TAILQ_EMPTY(&publisher->running))
-		publication_end(TAILQ_FIRST(&publisher->running)); /* joins its thread */
+	for (struct publication *p = TAILQ_FIRST(&publisher->running), *next; p; p = next) {
+		next = TAILQ_NEXT(p, entry);
+		publication_end(p); /* joins its thread */
+	}
 	event_free(publisher->event);
 	close(publisher->pipe[0]);
 	close(publisher->pipe[1]);

@@ -11,7 +11,8 @@
 #define HOST_SEEN_MS (5 * 60 * 1000) /* how exactly the time of a host's last poll is kept */
 
 struct waiter {
-	TAILQ_ENTRY(waiter) entry;
+	TAILQ_ENTRY(waiter) entry; /* of its host */
+	TAILQ_ENTRY(waiter) all; /* of all */
 	struct waiting_host *host;
 	struct fg_request *req;
 	struct event *timer;
@@ -21,7 +22,7 @@ struct waiter {
 struct waiting_host {
 	char *name;
 	struct fg_poll *poll;
-	TAILQ_HEAD(, waiter) waiters;
+	TAILQ_HEAD(waiters, waiter) waiters;
 	size_t n;
 };
 
@@ -29,6 +30,7 @@ struct fg_poll {
 	struct event_base *base;
 	struct fg_store *store;
 	bool ended;
+	TAILQ_HEAD(all_waiters, waiter) all;
 	void *hosts; /* tsearch(3) tree of waiting_host, by name */
 };
 
@@ -67,6 +69,7 @@ static struct fg_request *waiter_remove(struct waiter *w)
 	struct waiting_host *host = w->host;
 
 	TAILQ_REMOVE(&host->waiters, w, entry);
+	TAILQ_REMOVE(&host->poll->all, w, all);
 	event_free(w->timer);
 	free(w);
 	if (--host->n == 0) {
@@ -130,6 +133,7 @@ static void wait_for(struct fg_poll *poll, struct fg_request *req, int64_t curso
 	if (!w->timer || event_add(w->timer, &tv) < 0)
 		abort();
 	TAILQ_INSERT_TAIL(&host->waiters, w, entry);
+	TAILQ_INSERT_TAIL(&poll->all, w, all);
 	if (++host->n > FG_POLL_HOST_MAX)
 		waiter_answer(TAILQ_FIRST(&host->waiters), true);
 }
@@ -176,16 +180,16 @@ struct fg_poll *fg_poll_new(struct event_base *base, struct fg_store *store)
 
 	poll->base = base;
 	poll->store = store;
+	TAILQ_INIT(&poll->all);
 	return poll;
 }
 
 void fg_poll_end(struct fg_poll *poll)
 {
 	poll->ended = true;
-	while (poll->hosts) {
-		struct waiting_host *host = *(struct waiting_host **)poll->hosts;
-		for (size_t n = host->n; n > 0; n--)
-			waiter_answer(TAILQ_FIRST(&host->waiters), true);
+	for (struct waiter *w = TAILQ_FIRST(&poll->all), *next; w; w = next) {
+		next = TAILQ_NEXT(w, all);
+		waiter_answer(w, true);
 	}
 }
 

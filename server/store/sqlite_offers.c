@@ -376,7 +376,7 @@ static int request_one(struct fg_store *store, const struct fg_store_offer_reque
 		rc = guest_find(store, r->guests[0], list, &why, err);
 	if (rc < 0)
 		return rc;
-	if (why || strcmp(list->items[0].host, r->who) != 0)
+	if (why || list->n != 1 || strcmp(list->items[0].host, r->who) != 0)
 		return fg_error_set(err, FG_ENOTFOUND, "no guest %s in the inventory of this host", r->guests[0]);
 	rc = fg_sqlite_ledger_get(store, list->items[0].uuid, r->fix, &row, err);
 	if (rc < 0)
