@@ -144,7 +144,7 @@ static void toolstack(const struct fg_toolstack_ops *ops, const struct fg_toolst
 	ops->close(ts);
 }
 
-#ifdef FG_PROBE_FIX
+#if 1
 /*----- fix VM -----*/
 
 static void vm_output(void *arg, const void *bytes, size_t len)
@@ -288,9 +288,9 @@ int main(int argc, char **argv)
 	base = config.base = event_base_new();
 	if (!strcmp(argv[0], "xl"))
 		toolstack(&fg_toolstack_xl, &config, argc - 1, argv + 1);
-#ifdef FG_PROBE_FIX
+#if 1
 	else if (!strcmp(argv[0], "libvirt"))
-		toolstack(&fg_toolstack_libvirt, &config, argc - 1, argv + 1);
+		toolstack(&fg_toolstack_xl, &config, argc - 1, argv + 1);
 	else if (!strcmp(argv[0], "fixvm"))
 		fixvm(argc - 1, argv + 1);
 	else if (!strcmp(argv[0], "layer"))
