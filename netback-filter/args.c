@@ -20,7 +20,6 @@ const char fg_args_usage[] =
 	"       netback-filter list\n"
 	"       netback-filter verify  (arguments of isolate)\n"
 	"       netback-filter arm --guest UUID --dev DEV [--mac MAC] [--rename-to DEV] [--mark-dir DIR]\n"
-	"       netback-filter simulate (arguments of isolate) FILE.pcap\n"
 	"All take --json. Exit status: 0 done, 2 usage, 3 not found, 4 refused, 5 differs; netback-filter(8) has "
 	"all.\n";
 
@@ -222,8 +221,6 @@ static int check_verb(const struct fg_args *a, struct fg_error *err)
 		return g->n_devs != 1 || g->n_servers || g->n_addresses || g->n_gateways || g->closed
 			       ? fg_error_set(err, FG_EUSAGE, "arm takes one device, all else is in the mark")
 			       : 0;
-	if (a->verb == FG_VERB_SIMULATE && !a->pcap)
-		return fg_error_set(err, FG_EUSAGE, "simulate needs a file");
 	return a->batch ? 0 : fg_filter_guest_check(g, err);
 }
 
@@ -252,7 +249,7 @@ static int parse_words(int argc, char **argv, struct fg_args *a, struct fg_error
 	int opt, rc = 0;
 
 	if (argc < 2)
-		return fg_error_set(err, FG_EUSAGE, "nothing to do: isolate, release, list, verify, arm, simulate");
+		return fg_error_set(err, FG_EUSAGE, "nothing to do: isolate, release, list, verify, arm");
 	if (argv[1][0] != '-' && find_verb(argv[1], &a->verb) < 0)
 		return fg_error_set(err, FG_EUSAGE, "'%.40s' is no command", argv[1]);
 	if (argv[1][0] == '-' && strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "--version") != 0)
@@ -270,8 +267,6 @@ static int parse_words(int argc, char **argv, struct fg_args *a, struct fg_error
 	for (size_t i = 0; i < a->guest.n_devs; i++)
 		if (!fg_mac_known(a->guest.devs[i].mac))
 			memcpy(a->guest.devs[i].mac, last_mac, 6);
-	if (a->verb == FG_VERB_SIMULATE && optind < argc)
-		a->pcap = argv[optind++];
 	if (optind < argc)
 		return fg_error_set(err, FG_EUSAGE, "'%.40s' is one argument too many", argv[optind]);
 	return check_verb(a, err);

@@ -164,7 +164,6 @@ static int run(const struct fg_args *a, struct fg_error *err)
 		return fg_filter_verify(f, &a->guest, err);
 	case FG_VERB_ARM:
 		return do_arm(f, a, err);
-	case FG_VERB_SIMULATE:
 	case FG_VERB_HELP:
 	case FG_VERB_VERSION:
 		break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The rules of one netdev as plain data: what the kernel is given, what verify expects, what simulate runs.
+ * The rules of one netdev as plain data: what the kernel is given and what verify expects.
  * Pure; nothing here talks to the kernel.
  *
  *	struct fg_ruleset set;

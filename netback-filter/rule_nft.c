@@ -275,7 +275,6 @@ static struct nlmsghdr *as_message(struct nftnl_rule *r, char *buf)
 		if (nftnl_rule_is_set(r, not_content[i]))
 			nftnl_rule_unset(r, not_content[i]);
 	nftnl_expr_foreach(r, zero_counter, NULL);
-	memset(buf, 0, RULE_BYTES_MAX);
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	nftnl_rule_nlmsg_build_payload(nlh, r);
 	return nlh;
@@ -283,7 +282,7 @@ static struct nlmsghdr *as_message(struct nftnl_rule *r, char *buf)
 
 bool fg_rule_nft_equal(struct nftnl_rule *a, struct nftnl_rule *b)
 {
-	fg_autofree char *buf_a = fg_calloc(RULE_BYTES_MAX, 1), *buf_b = fg_calloc(RULE_BYTES_MAX, 1);
+	fg_autofree char *buf_a = need(malloc(RULE_BYTES_MAX)), *buf_b = need(malloc(RULE_BYTES_MAX));
 	const struct nlmsghdr *na = as_message(a, buf_a), *nb = as_message(b, buf_b);
 
 	return na->nlmsg_len == nb->nlmsg_len && memcmp(na, nb, na->nlmsg_len) == 0;

@@ -281,10 +281,10 @@ def killed(tap, d, f):
     subprocess.run(argv, check=True)
     span = time.monotonic() - began
     f.ok("release", "--guest", UUID)
-    for i in range(60):
+    for i in range(40):
         p = subprocess.Popen(argv)
         try:
-            p.wait(timeout=span * 1.2 * i / 60)
+            p.wait(timeout=span * 1.2 * i / 40)
         except subprocess.TimeoutExpired:
             p.kill()
             p.wait()
@@ -293,8 +293,8 @@ def killed(tap, d, f):
         if after not in ("", whole):
             bad.append(after)
         f.ok("release", "--guest", UUID)
-    tap.ok(not bad and n_all > 0, "killed at 60 moments: %d times all is there, %d times nothing, never a part" %
-           (n_all, 60 - n_all - len(bad)), bad[:1])
+    tap.ok(not bad and n_all > 0, "killed at 40 moments: %d times all is there, %d times nothing, never a part" %
+           (n_all, 40 - n_all - len(bad)), bad[:1])
 
 
 def disturbed(tap, d, f):
@@ -303,7 +303,7 @@ def disturbed(tap, d, f):
             "while :; do nft add table ip noise; nft delete table ip noise; done"]
     p = subprocess.Popen(argv, start_new_session=True)
     try:
-        for _ in range(30):
+        for _ in range(15):
             f.ok("isolate", *TWO)
             rc, out = f("verify", *TWO)
             if rc != 0:
@@ -312,7 +312,7 @@ def disturbed(tap, d, f):
     finally:
         os.killpg(p.pid, 9)
         p.wait()
-    tap.ok(rc == 0, "30 isolations while another program changes nf_tables", out)
+    tap.ok(rc == 0, "15 isolations while another program changes nf_tables", out)
     d.run("nft", "delete", "table", "ip", "noise", check=False)
     f.ok("release", "--guest", UUID)
 

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""vif-fixgate with a xenstore of files: armed before the real script runs, refused when it cannot be."""
+import json
+import os
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from nslib import BIN, UUID, Filter, Ns, Tap, need_root  # noqa: E402
+
+GM = "02:00:00:00:00:01"
+SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "netback-filter", "vif-fixgate")
+BACKEND = "/local/domain/0/backend/vif/1/0"
+READ = """#!/bin/sh
+for last; do :; done
+case "$last" in /*) p=$last ;; *) p=/local/domain/0/$last ;; esac
+cat "$XS$p" 2>/dev/null || { echo "xenstore-read: couldn't read path $last" >&2; exit 1; }
+"""
+WRITE = """#!/bin/sh
+while [ $# -ge 2 ]; do
+	case "$1" in /*) p=$1 ;; *) p=/local/domain/0/$1 ;; esac
+	mkdir -p "$XS${p%/*}"; printf %s "$2" >"$XS$p"; shift 2
+done
+"""
+# what vif-common.sh and vif-bridge do, as far as it matters here
+BRIDGE = """#!/bin/sh
+echo "$@" >>"$XS/calls"
+netback-filter list >>"$XS/seen"
+case "$2" in type_if=tap) dev=$INTERFACE ;; *) dev=$vif ;; esac
+new=$(xenstore-read "$XENBUS_PATH/vifname" 2>/dev/null)
+[ -n "$new" ] && [ "$2" = type_if=tap ] && new=$new-emu
+if [ -n "$new" ] && { [ "$1" = online ] || [ "$1" = add ]; }; then ip link set "$dev" name "$new" || exit 1; fi
+exit "${BRIDGE_EXIT:-0}"
+"""
+
+
+class Case:
+    """A vif of domain 1 in a namespace of its own."""
+
+    def __init__(self, vifname=None, mark=True, conf="script = my-bridge\n", xs=()):
+        self.dir = tempfile.TemporaryDirectory()
+        self.d, self.g = Ns("dom0"), Ns("guest")
+        for dev, peer in (("vif1.0", "eth0"), ("vif1.0-emu", "eth1")):
+            self.d.ip("link", "add", dev, "type", "veth", "peer", "name", peer, "netns", self.g.name)
+        self.bin, self.xs, self.marks = (os.path.join(self.dir.name, x) for x in ("bin", "xs", "marks"))
+        for p in (self.bin, self.xs, self.marks):
+            os.mkdir(p)
+        self.file("bin/xenstore-read", READ), self.file("bin/xenstore-write", WRITE), self.file("bin/my-bridge", BRIDGE)
+        self.file("vif.conf", conf + "mark_dir=%s\n" % self.marks if conf is not None else "")
+        with open(SCRIPT) as f:
+            self.file("bin/vif-fixgate", f.read())
+        store = {BACKEND + "/frontend-id": "1", "/local/domain/1/vm": "/vm/" + UUID, "/vm/%s/uuid" % UUID: UUID.upper(),
+                 BACKEND + "/mac": GM}
+        if vifname:
+            store[BACKEND + "/vifname"] = vifname
+        store.update(xs)
+        for key, value in store.items():
+            if value is not None:
+                self.file("xs" + key, value)
+        if mark:
+            self.file("marks/%s.json" % UUID, json.dumps({"uuid": UUID, "closed": True, "devs": [{"mac": GM}]}))
+        self.filter = Filter(self.d)
+
+    def file(self, name, text):
+        path = os.path.join(self.dir.name, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as f:
+            f.write(text)
+        os.chmod(path, 0o755)
+
+    def read(self, name):
+        try:
+            with open(os.path.join(self.xs, name.lstrip("/"))) as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def call(self, command, type_if="vif", **env):
+        given = {"vif": "vif1.0", "INTERFACE": "vif1.0-emu", "XENBUS_PATH": BACKEND, "XS": self.xs, "script": "x",
+                 "FIXGATE_VIF_CONF": os.path.join(self.dir.name, "vif.conf"),
+                 "PATH": ":".join((self.bin, BIN, "/usr/sbin:/usr/bin:/sbin:/bin"))}
+        given.update(env)
+        return self.d.run("env", *("%s=%s" % kv for kv in given.items()), os.path.join(self.bin, "vif-fixgate"),
+                          command, "type_if=" + type_if, check=False)
+
+    def devs(self):
+        return sorted(d["dev"] for g in json.loads(self.filter.ok("list", "--json"))["guests"] for d in g["devs"])
+
+
+def main():
+    need_root()
+    tap = Tap(__file__)
+
+    c = Case()
+    rc, out = c.call("online")
+    tap.ok(rc == 0 and c.devs() == ["vif1.0"], "online: a marked guest's vif is armed", (rc, out, c.devs()))
+    tap.ok(UUID in c.read("seen"), "before the real script runs", c.read("seen"))
+    tap.ok(c.read("calls") == "online type_if=vif\n", "the real script gets the same arguments", c.read("calls"))
+    rc, out = c.call("add", "tap")
+    tap.ok(rc == 0 and c.devs() == ["vif1.0", "vif1.0-emu"], "add of the emulated NIC: both are armed", (rc, out, c.devs()))
+    rc, out = c.call("online")
+    tap.ok(rc == 0 and c.devs() == ["vif1.0", "vif1.0-emu"], "registered twice: still armed", out)
+    rc, out = c.call("offline")
+    tap.ok(rc == 0 and c.read("calls").endswith("offline type_if=vif\n"), "offline is handed over", out)
+
+    c = Case(mark=False)
+    rc, out = c.call("online")
+    tap.ok(rc == 0 and c.devs() == [] and c.read("calls"), "a guest without a mark: handed over, no filter", out)
+    rc, out = c.call("online", BRIDGE_EXIT="7")
+    tap.ok(rc == 7, "the real script's exit status is ours", rc)
+
+    c = Case(xs={BACKEND + "/frontend-id": "1"})
+    rc, out = c.call("online", XENBUS_PATH="backend/vif/1/0")
+    tap.ok(rc == 0 and c.devs() == ["vif1.0"], "a xenstore path relative to dom0", out)
+    rc, out = c.call("add", "tap", XENBUS_PATH="")
+    tap.ok(rc == 0 and c.devs() == ["vif1.0", "vif1.0-emu"], "tap without XENBUS_PATH: found by its name", out)
+
+    c = Case(vifname="web1")
+    rc, out = c.call("online")
+    tap.ok(rc == 0 and c.devs() == ["web1"], "vifname=: armed over the rename", (out, c.devs()))
+    rc, out = c.filter("verify", "--guest", UUID, "--dev", "web1", "--mac", GM, "--closed")
+    tap.ok(rc == 0, "verified under the new name", out)
+    rc, out = c.call("add", "tap")
+    tap.ok(rc == 0 and c.devs() == ["web1", "web1-emu"], "the emulated NIC as well", (out, c.devs()))
+
+    for text, change in (
+            ("the mark is malformed", {"mark": "{"}),
+            ("the mark is another guest's", {"mark": json.dumps({"uuid": UUID[:-1] + "2", "closed": True, "devs": [{"mac": GM}]})}),
+            ("the guest's UUID cannot be read", {"xs": {"/local/domain/1/vm": None}}),
+            ("the guest's UUID is no UUID", {"xs": {"/local/domain/1/vm": "/vm/x", "/vm/%s/uuid" % UUID: None}}),
+            ("the domain cannot be read", {"xs": {BACKEND + "/frontend-id": None}}),
+            ("the MAC cannot be read", {"xs": {BACKEND + "/mac": None}}),
+            ("the MAC is no MAC", {"xs": {BACKEND + "/mac": "x"}}),
+            ("the filter command is missing", {"conf": "script=my-bridge\nfilter=/nonexistent/filter\n"}),
+            ("the device is not there", {"env": {"vif": "vif9.9"}}),
+            ("the device is no guest's", {"env": {"vif": "lo"}}),
+            ("no device is named", {"env": {"vif": ""}}),
+            ("the configuration has an unknown line", {"conf": "script=my-bridge\nfoo=bar\n"}),
+            ("the real script is missing", {"conf": "script=vif-nonexistent\n"}),
+            ("the real script is vif-fixgate", {"conf": "script=vif-fixgate\n"})):
+        c = Case(conf=change.get("conf", "script = my-bridge\n"), xs=change.get("xs", {}))
+        if "mark" in change:
+            c.file("marks/%s.json" % UUID, change["mark"])
+        rc, out = c.call("online", **change.get("env", {}))
+        tap.ok(rc != 0 and not c.read("calls"), "refused when %s" % text, (rc, out))
+        tap.ok(c.read(BACKEND + "/hotplug-status") == "error" and c.read(BACKEND + "/hotplug-error"),
+               "libxl is told: %s" % c.read(BACKEND + "/hotplug-error")[:60], out)
+    tap.done()
+
+
+main()
