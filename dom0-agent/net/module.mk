@@ -4,6 +4,8 @@ $(eval $(call library,fgcheck,dom0-agent/net/check.c,jansson))
 $(eval $(call unit_test,unit/dom0-agent/test_config,test/unit/dom0-agent/test_config.c,fgconfig fixgate))
 $(eval $(call unit_test,unit/dom0-agent/net/test_check,test/unit/dom0-agent/net/test_check.c,fgcheck fixgate))
 $(eval $(call unit_test,unit/dom0-agent/net/test_backoff,test/unit/dom0-agent/net/test_backoff.c dom0-agent/net/backoff.c,fixgate))
+$(eval $(call unit_test,unit/dom0-agent/net/test_sandbox,test/unit/dom0-agent/net/test_sandbox.c \
+	dom0-agent/net/sandbox.c dom0-agent/net/seccomp.c,fixgate,libseccomp))
 
 net_sources := $(addprefix dom0-agent/net/,main.c net.c poll.c inventory.c reports.c ask.c head.c http.c identity.c backoff.c \
 	sandbox.c seccomp.c)

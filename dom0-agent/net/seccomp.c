@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The last door: which system calls are left, and which files.  The lists are what glibc, OpenSSL, curl, libevent and
- * jansson use once everything is open; tests/net/ runs the program through all of its work under them.
+ * jansson use once everything is open; test/net/ runs the program through all of its work under them.
  */
 #include "sandbox.h"
 
@@ -12,17 +12,14 @@
 #include <linux/landlock.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <termios.h>
 #include <unistd.h>
 
 static const int allowed[] = {
 	/* memory */
 	SCMP_SYS(brk),
-	SCMP_SYS(mmap),
-	SCMP_SYS(mmap2),
 	SCMP_SYS(munmap),
 	SCMP_SYS(mremap),
 	SCMP_SYS(madvise),
@@ -123,6 +120,25 @@ static const int deadly[] = {
 	SCMP_SYS(accept4),
 };
 
+#define ALL_BITS 0xffffffffu
+
+/* Allowed if (argument & mask) == value. */
+static const struct {
+	int call;
+	unsigned arg;
+	scmp_datum_t mask, value;
+} conditional[] = {
+	/* Internet only; curl opens a datagram socket to see whether there is IPv6. */
+	{ SCMP_SYS(socket), 0, ALL_BITS, AF_INET },
+	{ SCMP_SYS(socket), 0, ALL_BITS, AF_INET6 },
+	/* No new executable memory. */
+	{ SCMP_SYS(mmap), 2, PROT_EXEC, 0 },
+	{ SCMP_SYS(mmap2), 2, PROT_EXEC, 0 },
+	{ SCMP_SYS(mprotect), 2, PROT_EXEC, 0 },
+	{ SCMP_SYS(ioctl), 1, ALL_BITS, FIONREAD },
+	{ SCMP_SYS(ioctl), 1, ALL_BITS, FIONBIO },
+};
+
 static int allow(scmp_filter_ctx ctx)
 {
 	int rc = 0;
@@ -131,18 +147,11 @@ static int allow(scmp_filter_ctx ctx)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
 	for (size_t i = 0; i < FG_COUNT(deadly) && rc == 0; i++)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, deadly[i], 0);
-	/* Internet only (curl opens a datagram socket to see whether there is IPv6), and no new executable memory. */
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET));
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET6));
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
-				      SCMP_A2(SCMP_CMP_MASKED_EQ, 4 /* PROT_EXEC */, 0));
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, FIONREAD));
-	if (rc == 0)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, FIONBIO));
+	for (size_t i = 0; i < FG_COUNT(conditional) && rc == 0; i++) {
+		const struct scmp_arg_cmp arg = { conditional[i].arg, SCMP_CMP_MASKED_EQ, conditional[i].mask,
+						  conditional[i].value };
+		rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, conditional[i].call, 1, &arg);
+	}
 	return rc;
 }
 

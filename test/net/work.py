@@ -183,6 +183,15 @@ def questions(agent):
         assert m["code"] == "format", m
 
 
+def ipv6(world):
+    with tap.case("the server may have an IPv6 address"):
+        server = world.server(files=world.pki.server("six", "::1"), address="::1")
+        agent = Agent(world, server.port, address="::1")
+        agent.expect("online", online=True)
+        assert agent.close() == 0
+        server.close()
+
+
 def start_mistakes(world):
     def run(argv, **kw):
         return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, **kw)
@@ -248,6 +257,7 @@ def main():
             agent.send(type="nonsense")
             assert agent.process.wait(20) == 17, agent.text()
             agent.close()
+        ipv6(world)
         start_mistakes(world)
     finally:
         server.close()
