@@ -110,6 +110,7 @@ static void cmd_resolve(struct fg_ctl_client *c)
 		return;
 	}
 	fg_ctl_answer(c, json_pack("{ss ss}", "job", id, "resolved", how));
+	fg_job_wait_end(job);
 	fg_job_note(job, "resolved by hand: %s", how);
 	if (go_on) {
 		enum fg_state from = job->r.held_from;

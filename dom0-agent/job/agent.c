@@ -70,6 +70,16 @@ struct fg_agent_toolstack *fg_agent_toolstack_named(struct fg_agent *agent, cons
 	return NULL;
 }
 
+char *fg_agent_guest_name(struct fg_agent *agent, const char *guest)
+{
+	const char *seen = json_string_value(json_object_get(agent->names, guest));
+	char *name = NULL;
+
+	if (seen)
+		return fg_strdup(seen);
+	return fg_journal_guest_name(agent->journal, guest, &name, NULL) == 0 ? name : NULL;
+}
+
 struct fg_job *fg_agent_job(struct fg_agent *agent, const char *id)
 {
 	struct fg_job *job;
@@ -278,6 +288,7 @@ int fg_agent_start(struct fg_agent *agent, struct fg_error *err)
 	int rc;
 
 	TAILQ_INIT(&agent->jobs);
+	agent->names = json_object();
 	rc = fg_journal_jobs(agent->journal, FG_JOBS_OPEN, &jobs, &n, err);
 	if (rc < 0)
 		return rc;
@@ -306,6 +317,7 @@ void fg_agent_stop(struct fg_agent *agent)
 	fg_calls_free(agent);
 	fg_lists_free(agent);
 	fg_sweeps_free(agent);
+	json_decref(FG_TAKE(agent->names));
 	struct fg_timer **timers[] = { &agent->slot_timer, &agent->inventory_timer, &agent->marks_timer };
 	for (size_t i = 0; i < FG_COUNT(timers); i++)
 		if (*timers[i])

@@ -78,6 +78,7 @@ struct fg_agent {
 	unsigned marks_tries;
 	void (*marks_then)(struct fg_agent *agent);
 	bool inventory_busy, inventory_dirty;
+	json_t *names; /* of guests that were seen: UUID -> name */
 };
 
 /* Loads the open jobs, arms all marked guests, then each job goes on from where the journal says. */
@@ -100,6 +101,8 @@ struct fg_agent_toolstack *fg_agent_toolstack_named(struct fg_agent *agent, cons
 /* The open job of the guest that is past queued or held, other than `but`; NULL: none. */
 struct fg_job *fg_agent_guest_job(struct fg_agent *agent, const char *guest, const struct fg_job *but);
 struct fg_job *fg_agent_job(struct fg_agent *agent, const char *id);
+/* As last seen, or as the journal has it; malloc'd, NULL: not known. */
+char *fg_agent_guest_name(struct fg_agent *agent, const char *guest);
 /* "could not ask": the answer says nothing, asking again may. */
 bool fg_code_unknown(int rc);
 

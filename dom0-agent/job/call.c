@@ -108,6 +108,14 @@ void fg_job_later(struct fg_job *job, int rc, const struct fg_error *err, fg_nex
 		call->err = *err;
 }
 
+void fg_job_after(struct fg_job *job, const char *noun, int64_t ms, fg_step_fn *fn)
+{
+	struct fg_call *call = fg_job_wait(job, noun, ms, NULL);
+
+	call->again = fn;
+	call->timer_only = true;
+}
+
 bool fg_job_retry(struct fg_job *job, const struct fg_error *err, fg_step_fn *fn)
 {
 	int64_t ms = 1000;
@@ -117,9 +125,7 @@ bool fg_job_retry(struct fg_job *job, const struct fg_error *err, fg_step_fn *fn
 	ms <<= job->tries++;
 	fg_log_warn("job=%s guest=%s %s; again in %lld s", job->r.id, job->r.name ? job->r.name : job->r.guest,
 		    err ? err->text : "failed", (long long)(ms / 1000));
-	struct fg_call *call = fg_job_wait(job, "the next try", ms, NULL);
-	call->again = fn;
-	call->timer_only = true;
+	fg_job_after(job, "the next try", ms, fn);
 	return true;
 }
 

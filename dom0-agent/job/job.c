@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SAFE_AGAIN_MS 30000
+
 struct fg_job *fg_job_new(struct fg_agent *agent, struct fg_job_record *take)
 {
 	struct fg_job *job = fg_calloc(1, sizeof(*job));
@@ -202,6 +204,29 @@ int fg_job_assert(const struct fg_job *job, enum fg_state state, struct fg_error
 	return rc < 0 ? rc : assert_marks(job, state, err);
 }
 
+/* Held: whatever comes of this guest comes isolated.  Tried until it is so. */
+void fg_job_keep_safe(struct fg_job *job)
+{
+	struct fg_agent *agent = job->agent;
+	struct fg_error err = FG_ERROR_INIT;
+	struct fg_guest bare;
+
+	if (!job->has_guest)
+		return;
+	fg_guest_copy(&job->guest, &bare);
+	for (size_t i = 0; i < bare.n_nics; i++)
+		bare.nics[i].n_netdevs = 0;
+	int rc = agent->isolator_ops->isolate(agent->isolator, &bare, false, &err);
+	fg_guest_release(&bare);
+	if (rc < 0) {
+		fg_log_err("job=%s guest=%s is held and cannot be marked as isolated: %s; again in %d s", job->r.id,
+			   guest_name(job), err.text, SAFE_AGAIN_MS / 1000);
+		fg_job_after(job, "the guest to be marked", SAFE_AGAIN_MS, fg_job_keep_safe);
+		return;
+	}
+	fg_marks_changed(agent, job->r.guest); /* and the NICs that it has now */
+}
+
 static void call_enter_function(struct fg_job *job)
 {
 	if (job->resuming && !fg_state_is_end(job->r.state)) {
@@ -236,7 +261,7 @@ static void call_enter_function(struct fg_job *job)
 		return;
 	case FG_STATE_HELD:
 		fg_slot_give_back(job);
-		fg_marks_changed(job->agent, job->r.guest);
+		fg_job_keep_safe(job);
 		return;
 	case FG_STATE_DONE:
 	case FG_STATE_NOT_NEEDED:
@@ -317,22 +342,9 @@ void fg_job_enter(struct fg_job *job, enum fg_state state)
 
 void fg_job_hold(struct fg_job *job, const char *why, const struct fg_error *err)
 {
-	struct fg_agent *agent = job->agent;
-	struct fg_error merr = FG_ERROR_INIT;
-	struct fg_guest guest = { 0 };
-
-	if (agent->dead)
+	if (job->agent->dead)
 		return;
 	fg_job_wait_end(job);
-	if (job->has_guest) { /* safe state: whatever comes of this guest comes isolated */
-		fg_guest_copy(&job->guest, &guest);
-		for (size_t i = 0; i < guest.n_nics; i++)
-			guest.nics[i].n_netdevs = 0;
-		if (agent->isolator_ops->isolate(agent->isolator, &guest, false, &merr) < 0)
-			fg_log_err("job=%s guest=%s cannot be marked as isolated: %s, ignoring", job->r.id,
-				   guest_name(job), merr.text);
-		fg_guest_release(&guest);
-	}
 	job->r.held_from = job->r.state;
 	fg_job_reason_error(job, why, err);
 	fg_job_enter(job, FG_STATE_HELD);

@@ -88,6 +88,7 @@ void fg_job_reason(struct fg_job *job, const char *fmt, ...) FG_PRINTF(2, 3);
 void fg_job_reason_error(struct fg_job *job, const char *what, const struct fg_error *err);
 /* Stop where it is, in the safe state. */
 void fg_job_hold(struct fg_job *job, const char *why, const struct fg_error *err);
+void fg_job_keep_safe(struct fg_job *job); /* held: marked, and its NICs armed, until it is so */
 char *fg_job_path(const struct fg_job *job, const char *name); /* in the job's folder; malloc'd */
 struct fg_agent_toolstack *fg_job_toolstack(struct fg_job *job); /* NULL: not connected */
 json_t *fg_job_json(const struct fg_job_record *r); /* for the control socket */
@@ -101,6 +102,7 @@ void fg_job_wait_end(struct fg_job *job); /* gives up the outstanding wait, if a
 const char *fg_job_waits_for(const struct fg_job *job); /* noun; NULL: for nothing */
 /* next from the loop, with rc and a copy of err. */
 void fg_job_later(struct fg_job *job, int rc, const struct fg_error *err, fg_next_fn *next);
+void fg_job_after(struct fg_job *job, const char *noun, int64_t ms, fg_step_fn *fn);
 /* fn again after a back-off; false: it was tried often enough. */
 bool fg_job_retry(struct fg_job *job, const struct fg_error *err, fg_step_fn *fn);
 void fg_call_done(void *arg, int rc, const struct fg_error *err);

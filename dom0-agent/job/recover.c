@@ -191,8 +191,10 @@ void fg_job_resume(struct fg_job *job)
 {
 	struct fg_error err = FG_ERROR_INIT;
 
-	if (job->r.state == FG_STATE_HELD)
+	if (job->r.state == FG_STATE_HELD) {
+		fg_job_keep_safe(job);
 		return;
+	}
 	if (job->r.state > FG_STATE_QUEUED && !job->has_guest) {
 		fg_error_set(&err, FG_EDIFFERS, "its snapshot is not in the journal");
 		fg_job_hold(job, "recovery", &err);

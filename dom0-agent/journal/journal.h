@@ -98,6 +98,8 @@ int fg_journal_cursors(struct fg_journal *j, int64_t *cursor, int64_t *acked, st
 int fg_journal_given(struct fg_journal *j, const char *guest, const char *fix, uint64_t *version,
 		     struct fg_error *err) FG_MUST_CHECK;
 int fg_journal_counter(struct fg_journal *j, const char *fix, uint64_t *version, struct fg_error *err) FG_MUST_CHECK;
+/* The name that the guest had in its last job; malloc'd, NULL: none. */
+int fg_journal_guest_name(struct fg_journal *j, const char *guest, char **name, struct fg_error *err) FG_MUST_CHECK;
 int fg_journal_operator(struct fg_journal *j, const char *guest, bool *out, struct fg_error *err) FG_MUST_CHECK;
 
 #endif

@@ -269,3 +269,20 @@ int fg_journal_operator(struct fg_journal *j, const char *guest, bool *out, stru
 		*out = value != 0;
 	return rc;
 }
+
+int fg_journal_guest_name(struct fg_journal *j, const char *guest, char **name, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *s = NULL;
+	int step, rc = fg_journal_prepare(
+			  j, &s, err,
+			  "SELECT name FROM jobs WHERE guest=?1 AND name IS NOT NULL ORDER BY n DESC LIMIT 1");
+
+	if (rc < 0)
+		return rc;
+	sqlite3_bind_text(s, 1, guest, -1, SQLITE_STATIC);
+	step = sqlite3_step(s);
+	if (step != SQLITE_ROW && step != SQLITE_DONE)
+		return fg_journal_error(j, "name", err);
+	*name = step == SQLITE_ROW ? text_at(s, 0) : NULL;
+	return 0;
+}

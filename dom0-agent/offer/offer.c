@@ -157,6 +157,7 @@ static struct fg_job *make_job(struct fg_offer *offer)
 	fg_random_bytes(nonce, sizeof(nonce));
 	fg_hex_encode(nonce, sizeof(nonce), r.nonce);
 	memcpy(r.guest, t->guest, sizeof(r.guest));
+	r.name = fg_agent_guest_name(offer->agent, t->guest);
 	r.fix = fg_strdup(t->fix);
 	r.version = t->version;
 	r.bytes = t->bytes;

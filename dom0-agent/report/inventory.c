@@ -133,8 +133,11 @@ static void on_inventory(void *arg, int rc, const struct fg_guest *guests, size_
 			agent->inventory_timer = agent->clock->after(agent->clock, AGAIN_MS, inventory_again, agent);
 		return;
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
 		json_array_append_new(list, fg_guest_public_json(&guests[i]));
+		if (guests[i].name)
+			json_object_set_new(agent->names, guests[i].uuid, json_string(guests[i].name));
+	}
 	fg_autojson json_t *message = json_pack("{ss sO}", "type", "guests", "guests", list);
 	if (!agent->net_send(agent->net_ctx, message))
 		fg_log_debug("the list of guests is sent when fixgate-net comes up");

@@ -190,7 +190,7 @@ static int take_head(const char *dir, const char *name, const char *to, const ch
 	return rc < 0 ? rc : fg_file_write_durable(to, "head", 4, 0600, err);
 }
 
-static void configure(struct fake *f)
+void fake_configure(struct fake *f, const char *dir)
 {
 	struct fg_agent_config *c = &f->config;
 
@@ -199,11 +199,11 @@ static void configure(struct fake *f)
 		.server_port = 8443,
 		.server_ca = (char *)"/ca",
 		.trust_dir = (char *)"/trust",
-		.state_dir = (char *)f->dir,
-		.run_dir = (char *)f->dir,
+		.state_dir = (char *)dir,
+		.run_dir = (char *)dir,
 		.fixvm_kernel = (char *)"/kernel",
 		.fixvm_initrd = (char *)"/initrd",
-		.layer_dir = (char *)f->dir,
+		.layer_dir = (char *)dir,
 		.fixvm_memory_mb = 512,
 		.fixvm_vcpus = 1,
 		.parallel = 1,
@@ -217,7 +217,6 @@ static void configure(struct fake *f)
 	};
 }
 
-/* fake_start uses f->config where parallel is set already. */
 void fake_start(struct fake *f, struct fake_world *w, const char *dir, void (*hook)(void *), void *arg)
 {
 	struct fg_agent_config before = f->config;
@@ -229,10 +228,10 @@ void fake_start(struct fake *f, struct fake_world *w, const char *dir, void (*ho
 	f->dir = dir;
 	f->clock = (struct fg_clock){ .now_ms = clock_now, .after = clock_after, .cancel = clock_cancel };
 	TAILQ_INIT(&f->queue);
-	configure(f);
-	if (before.parallel)
+	if (before.parallel) /* configured already */
 		f->config = before;
-	f->config.state_dir = f->config.run_dir = (char *)dir;
+	else
+		fake_configure(f, dir);
 	fake_the_world = w;
 	fake_the_fake = f;
 	struct fg_agent *a = &f->agent;

@@ -114,6 +114,8 @@ void fake_world_free(struct fake_world *w);
 void fake_violation(struct fake_world *w, const char *fmt, ...) FG_PRINTF(2, 3);
 struct fake_guest *fake_guest(struct fake_world *w, const char *uuid);
 
+/* The configuration that fake_start would take by itself, to be changed before it. */
+void fake_configure(struct fake *f, const char *dir);
 /* dir: for the journal.  hook: of the journal, may be NULL. */
 void fake_start(struct fake *f, struct fake_world *w, const char *dir, void (*hook)(void *arg), void *arg);
 /* Runs events until there is none, or until `until` says so. */

@@ -204,9 +204,7 @@ END_TEST
 
 static void configure(void)
 {
-	fake_start(&f, w, dir, NULL, NULL);
-	fake_pump(&f, NULL);
-	fake_end(&f);
+	fake_configure(&f, dir);
 }
 
 START_TEST(on_failure_release)
