@@ -25,7 +25,7 @@ struct fg_frame_events {
 	void *arg;
 };
 
-/* Takes fd (non-blocking is set). */
+/* Takes fd, also on failure (non-blocking and close-on-exec are set). */
 int fg_frame_new(struct event_base *base, int fd, const struct fg_frame_events *events, struct fg_frame **out,
 		 struct fg_error *err) FG_MUST_CHECK;
 /* Queues; takes no reference.  LIMIT when the peer does not read. */
