@@ -437,7 +437,7 @@ class Lab:
                 "-o", "KexAlgorithms=curve25519-sha256", "-o", "Ciphers=chacha20-poly1305@openssh.com",
                 "-o", f"ControlPath={self.dir}/ssh.sock", "-p", str(self.state["port"]), *more, "root@127.0.0.1"]
 
-    def _ssh_up(self, deadline=30):
+    def _ssh_up(self, deadline=120):
         end = time.monotonic() + deadline
         control = os.path.join(self.dir, "ssh.sock")
         while True:
@@ -523,7 +523,7 @@ class Lab:
 
     def set_clock(self):
         """Give dom0, and with it Xen's wall clock (new domains read it), the time of this machine."""
-        self.dom0(f"date -u -s @{time.time() + 0.05:.3f} >/dev/null", timeout=30)
+        self.dom0(f"date -u -s @{time.time() + 0.05:.3f} >/dev/null", timeout=60)
 
     # --- guests -----------------------------------------------------------------------------------------------
 

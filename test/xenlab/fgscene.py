@@ -183,7 +183,7 @@ class Scene:
             "[agent]", "user = fixgate", "net = /usr/libexec/fixgate/fixgate-net",
             "[fixvm]", "kernel = /usr/lib/fixgate/vmlinux", "initrd = /usr/lib/fixgate/initrd", "memory_mb = 384",
             "parallel = 2",
-            "[toolstack]", "xl = yes", "libvirt = xen:///system",
+            "[toolstack]", "xl = yes", "libvirt = " + os.environ.get("FG_LIBVIRT", "xen:///system"),
             "[policy]"] + [f"{k} = {v}" for k, v in lines.items()] + [
             "[deadlines]", "shutdown = 60", "health = 240", ""])
 
@@ -191,7 +191,8 @@ class Scene:
         """`make install` into a stage, the stage into dom0, and what enrolment gave."""
         stage = os.path.join(self.work, "stage")
         shutil.rmtree(stage, ignore_errors=True)
-        subprocess.run(["make", "-s", "--no-print-directory", "install", f"DESTDIR={stage}", "PREFIX=/usr"], cwd=TOP,
+        subprocess.run(["make", "-s", "--no-print-directory", "install", f"DESTDIR={stage}", "PREFIX=/usr",
+                        "O=" + os.path.dirname(self.bin)], cwd=TOP,
                        check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         for top in sorted(os.listdir(stage)):
             for sub in sorted(os.listdir(os.path.join(stage, top))):

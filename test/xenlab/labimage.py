@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's image: built once per recipe, kept outside the checkout, never changed after.
 
+$FIXGATE_LAB_IMAGE names another directory that is used as it is, whatever the recipe.
+
 $FIXGATE_CACHE/lab-<hash>/ holds:
     dom0.img        dom0's disk (raw, sparse), as it was at the moment of the snapshot; labs put an overlay on it
     memory, state   the snapshot: the machine's memory (mapped copy-on-write by each lab) and its devices
@@ -71,6 +73,8 @@ def check_tools():
 def image(verbose=True):
     """The image's directory; built first if it is not there. Two callers do not build it twice."""
     check_tools()
+    if os.environ.get("FIXGATE_LAB_IMAGE"):
+        return os.environ["FIXGATE_LAB_IMAGE"]
     target = path()
     if os.path.exists(os.path.join(target, "state")):
         return target
@@ -218,22 +222,17 @@ class Build:
         try:
             self.say("booting Xen and dom0")
             lab._qemu(lab._network(), f"{self.work}/dom0.img", "raw", memory=f"{self.work}/memory")
-            lab._ssh_up(240)
+            lab._ssh_up(400)
             lab.set_clock()
-            lab.dom0("systemctl is-system-running --wait", check=False, timeout=240)
+            lab.dom0("systemctl is-system-running --wait", check=False, timeout=400)
             self.say("dom0 is up; starting the guests")
-            lab.wait_for(lambda: lab.dom0("xl info >/dev/null && virsh -c xen:///system version").stdout, 20,
+            lab.wait_for(lambda: lab.dom0("xl info >/dev/null && virsh -c xen:///system version").stdout, 120,
                          "the toolstacks in dom0")
             for guest in fglab.GUESTS.values():
-                if guest.owner == "xl":
-                    lab.dom0(f"xl create /etc/xen/{guest.name}.cfg", timeout=120)
-                else:
-                    lab.dom0(f"virsh -c xen:///system define /etc/xen/{guest.name}.xml && "
-                             f"virsh -c xen:///system start {guest.name}", timeout=120)
+                self.start(lab, guest)
                 self.say(f"{guest.name} started")
             for guest in fglab.GUESTS.values():
-                lab.wait_for(lambda: lab.banner(guest.name) == guest.banner and lab.talker_stat(guest.name), 240,
-                             f"{guest.name} to answer")
+                self.answers(lab, guest)
                 self.say(f"{guest.name} answers")
             lab.dom0("sync; echo 3 >/proc/sys/vm/drop_caches; fstrim / || true")
             self.say("taking the snapshot")
@@ -253,6 +252,27 @@ class Build:
             lab.down()
         # Pages of zeros need no disk space; a lab reads a hole as quickly.
         self.call("fallocate", "--dig-holes", f"{self.work}/memory")
+
+    @staticmethod
+    def start(lab, guest):
+        """Start a guest. QEMU's emulation of nested paging sometimes makes a PVH guest triple fault: then once more."""
+        # Three attempts: libxl gives a hot-plug script 40 s, which a crowded machine may exceed.
+        if guest.owner == "xl":
+            lab.dom0("for i in 1 2 3; do " f"xl domid {guest.name} 2>/dev/null || xl create /etc/xen/{guest.name}.cfg && exit; "
+                     "done; exit 1", timeout=400)
+        else:
+            lab.dom0(f"virsh -c xen:///system define /etc/xen/{guest.name}.xml && for i in 1 2 3; do "
+                     f"virsh -c xen:///system start {guest.name} && exit; done; exit 1", timeout=400)
+
+    def answers(self, lab, guest):
+        def answer():
+            if lab.banner(guest.name) == guest.banner and lab.talker_stat(guest.name):
+                return True
+            if lab.domid(guest.name) is None:
+                self.say(f"{guest.name} is gone, starting it again")
+                self.start(lab, guest)
+            return False
+        lab.wait_for(answer, 400, f"{guest.name} to answer", every=1)
 
     def snapshot(self, lab):
         lab._drop_ssh()

@@ -6,7 +6,7 @@
  *   talker NAME FORBIDDEN4 FORBIDDEN6 [NEIGHBOUR4 | NEIGHBOUR6]...
  *
  * To the forbidden host: TCP port 7700 (one long connection, a record each 100 ms), UDP port 7701 over IPv4 and IPv6
- * (a datagram each 100 ms), ICMP echo over IPv4 and IPv6 (each second). To each neighbour: UDP port 7702 each 100 ms,
+ * (a datagram each 100 ms), ICMP echo over IPv4 and IPv6 (each second). To each neighbour: UDP port 7702 each second,
  * where the neighbour's own talker counts it.
  *
  * Each of them is one line: "FG name kind boot conn seq\n". boot is new each time the talker starts, conn counts the
@@ -394,7 +394,7 @@ int main(int argc, char **argv)
 		add_flow("icmp4", "icmp6", argv[i], 0, 1, TICKS_PER_SECOND);
 	}
 	for (int i = 4; i < argc; i++)
-		add_flow("near4", "near6", argv[i], NEIGHBOUR_PORT, 0, 1);
+		add_flow("near4", "near6", argv[i], NEIGHBOUR_PORT, 0, TICKS_PER_SECOND);
 	fds[0].fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	if (fds[0].fd < 0 || timerfd_settime(fds[0].fd, 0, &every, NULL))
 		die("timerfd");
