@@ -25,14 +25,14 @@ void fg_held_comment(char out[FG_CHAIN_COMMENT_MAX], const char *uuid, const uin
 
 static bool parse_comment(const char *text, struct fg_held_chain *c)
 {
-	char uuid[37], mac[18], label[IFNAMSIZ], again[FG_CHAIN_COMMENT_MAX];
-	unsigned int ifindex;
+	char uuid[37], mac[18], index[11], label[IFNAMSIZ], again[FG_CHAIN_COMMENT_MAX];
 
-	if (sscanf(text, "guest %36s mac %17s ifindex %u dev %15s", uuid, mac, &ifindex, label) != 4 ||
+	if (sscanf(text, "guest %36s mac %17s ifindex %10s dev %15s", uuid, mac, index, label) != 4 ||
 	    fg_uuid_parse(uuid, c->uuid, NULL) < 0 || fg_mac_parse(mac, c->mac, NULL) < 0)
 		return false;
-	c->ifindex = ifindex;
+	c->ifindex = (uint32_t)strtoul(index, NULL, 10);
 	memcpy(c->label, label, sizeof(label));
+	/* the same text again, or it is not ours */
 	fg_held_comment(again, c->uuid, c->mac, c->label, c->ifindex);
 	return strcmp(again, text) == 0;
 }
@@ -159,11 +159,11 @@ static void sort_chains(struct fg_held *held)
 	if (!held->n)
 		return;
 	qsort(held->chains, held->n, sizeof(held->chains[0]), compare);
-	held->by_index = fg_calloc(held->n, sizeof(held->by_index[0]));
+	held->by_index = fg_calloc(held->n, sizeof(void *));
 	for (size_t i = 0; i < held->n; i++)
 		if (held->chains[i].id == FG_CHAIN_BASE)
 			held->by_index[held->n_base++] = &held->chains[i];
-	qsort(held->by_index, held->n_base, sizeof(held->by_index[0]), compare_index);
+	qsort(held->by_index, held->n_base, sizeof(void *), compare_index);
 }
 
 int fg_held_read(struct fg_netlink *nft, struct fg_held *out, uint32_t *generation, struct fg_error *err)

@@ -153,7 +153,7 @@ static void make_statuses(struct fg_filter *f, const struct fg_held *held, struc
 
 static int list_once(struct fg_filter *f, const struct fg_held *held, struct fg_filter_status **out, size_t *n)
 {
-	fg_autofree const struct fg_held_chain **by_name = fg_calloc(held->n, sizeof(*by_name));
+	fg_autofree const struct fg_held_chain **by_name = fg_calloc(held->n, sizeof(void *));
 	fg_autofree struct place *places = fg_calloc(held->n, sizeof(*places));
 	struct list l = { .held = held, .by_name = by_name, .places = places };
 
@@ -163,7 +163,7 @@ static int list_once(struct fg_filter *f, const struct fg_held *held, struct fg_
 		by_name[i] = &held->chains[i];
 	if (!held->n)
 		return 0;
-	qsort(by_name, held->n, sizeof(by_name[0]), compare_names);
+	qsort(by_name, held->n, sizeof(void *), compare_names);
 	return fg_rules_dump(&f->nft, NULL, add_rule, &l);
 }
 

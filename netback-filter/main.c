@@ -95,8 +95,8 @@ static int do_batch(struct fg_filter *f, const char *path, struct fg_error *err)
 {
 	fg_autofree char *text = NULL;
 	fg_autojson json_t *value = NULL;
-	json_t *array;
-	size_t len, n = 0;
+	json_t *array = NULL;
+	size_t len = 0, n = 0;
 	int rc = strcmp(path, "-") == 0 ? fg_fd_read_all(0, BATCH_BYTES_MAX, &text, &len, err)
 					: fg_file_read(path, BATCH_BYTES_MAX, &text, &len, err);
 
@@ -106,7 +106,7 @@ static int do_batch(struct fg_filter *f, const char *path, struct fg_error *err)
 		rc = fg_json_array(value, "guests", FG_FILTER_GUESTS_MAX, &array, err);
 	if (rc < 0)
 		return rc;
-	fg_autofree struct fg_filter_guest **owned = fg_calloc(json_array_size(array), sizeof(*owned));
+	fg_autofree struct fg_filter_guest **owned = fg_calloc(json_array_size(array), sizeof(void *));
 	fg_autofree struct fg_filter_guest *guests = fg_calloc(json_array_size(array), sizeof(*guests));
 	for (; rc == 0 && n < json_array_size(array); n++) {
 		rc = fg_guest_from_json(json_array_get(array, n), true, &owned[n], err);

@@ -42,7 +42,7 @@ int fg_filter_mark_read(const char *dir, const char *uuid, struct fg_filter_gues
 	fg_autofree char *path = NULL, *text = NULL;
 	fg_autojson json_t *value = NULL;
 	struct fg_filter_guest *guest = NULL;
-	size_t len;
+	size_t len = 0;
 	int rc = mark_path(dir, uuid, &path, err);
 
 	if (rc == 0)

@@ -264,7 +264,8 @@ static int zero_counter(struct nftnl_expr *e, void *data)
 	return 0;
 }
 
-#define RULE_BYTES_MAX 65536
+#define RULE_BYTES_MAX 65536 /* of any rule: 128 expressions */
+#define OUR_RULE_BYTES_MAX 8192 /* 13 matches of at most 4 expressions */
 
 static struct nlmsghdr *as_message(struct nftnl_rule *r, char *buf)
 {
@@ -275,6 +276,7 @@ static struct nlmsghdr *as_message(struct nftnl_rule *r, char *buf)
 		if (nftnl_rule_is_set(r, not_content[i]))
 			nftnl_rule_unset(r, not_content[i]);
 	nftnl_expr_foreach(r, zero_counter, NULL);
+	memset(buf, 0, OUR_RULE_BYTES_MAX); /* libmnl leaves what is between attributes as it was */
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	nftnl_rule_nlmsg_build_payload(nlh, r);
 	return nlh;
@@ -285,5 +287,6 @@ bool fg_rule_nft_equal(struct nftnl_rule *a, struct nftnl_rule *b)
 	fg_autofree char *buf_a = need(malloc(RULE_BYTES_MAX)), *buf_b = need(malloc(RULE_BYTES_MAX));
 	const struct nlmsghdr *na = as_message(a, buf_a), *nb = as_message(b, buf_b);
 
-	return na->nlmsg_len == nb->nlmsg_len && memcmp(na, nb, na->nlmsg_len) == 0;
+	return na->nlmsg_len == nb->nlmsg_len && na->nlmsg_len <= OUR_RULE_BYTES_MAX &&
+	       memcmp(na, nb, na->nlmsg_len) == 0;
 }

@@ -323,7 +323,7 @@ void fg_chain_name(char out[FG_CHAIN_NAME_MAX], enum fg_dir dir, const char *dev
 	size_t n = 0;
 
 	/* nft's own grammar for identifiers, so that an administrator can name the chain on nft's command line */
-	for (; dev[n] && n < sizeof(safe) - 1; n++)
+	for (; n < sizeof(safe) - 1 && dev[n]; n++)
 		safe[n] = isalnum((unsigned char)dev[n]) || strchr("-_.", dev[n]) ? dev[n] : '_';
 	safe[n] = '\0';
 	snprintf(out, FG_CHAIN_NAME_MAX, "%s-%s-%u%s", dir == FG_DIR_FROM_GUEST ? "in" : "out", safe, ifindex,
