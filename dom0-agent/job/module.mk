@@ -24,5 +24,8 @@ agent_fakes := $(addprefix test/fakes/,world.c server.c isolator.c toolstack.c l
 agent_tested := fgagent fgtoolstack fgjobcpio fgbundle fgconfig fgframe fixgate
 agent_test_pkgs := libevent_core jansson sqlite3 libmnl
 $(eval $(call unit_test,unit/dom0-agent/test_flow,test/unit/dom0-agent/test_flow.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
+$(eval $(call unit_test,unit/dom0-agent/job/test_table,test/unit/dom0-agent/job/test_table.c,$(agent_tested),$(agent_test_pkgs)))
+$(eval $(call unit_test,unit/dom0-agent/journal/test_journal,test/unit/dom0-agent/journal/test_journal.c,$(agent_tested),$(agent_test_pkgs)))
+$(eval $(call unit_test,unit/dom0-agent/fix/test_fixvm_console,test/unit/dom0-agent/fix/test_fixvm_console.c,$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,crash/crash_sweep,test/crash/crash_sweep.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,fault/fault_sweep,test/fault/fault_sweep.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
