@@ -194,9 +194,7 @@ class Scene:
         subprocess.run(["make", "-s", "--no-print-directory", "install", f"DESTDIR={stage}", "PREFIX=/usr",
                         "O=" + os.path.dirname(self.bin)], cwd=TOP,
                        check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        for top in sorted(os.listdir(stage)):
-            for sub in sorted(os.listdir(os.path.join(stage, top))):
-                self._merge(os.path.join(stage, top, sub), f"/{top}/{sub}")
+        self._merge(stage, "/")
         etc = os.path.join(self.work, "etc")
         shutil.rmtree(etc, ignore_errors=True)
         shutil.copytree(os.path.join(self.work, "dom0"), etc)
@@ -210,10 +208,10 @@ class Scene:
         self.lab.put_text(self.config(**policy), "/etc/fixgate/agent.conf")
 
     def _merge(self, local, remote):
-        """Copy the content of a folder into one that may exist."""
-        tar = subprocess.run(["tar", "-C", local, "--owner=0", "--group=0", "-cf", "-", "."], stdout=subprocess.PIPE,
-                             check=True).stdout
-        self.lab.dom0(f"mkdir -p {remote} && tar -xf - -C {remote}", input=tar, text=False, timeout=300)
+        """Copy the content of a folder into one that may exist; compressed, for ssh is slow in an emulated machine."""
+        tar = subprocess.run(["tar", "-C", local, "--owner=0", "--group=0", "-czf", "-", "."],
+                             stdout=subprocess.PIPE, check=True).stdout
+        self.lab.dom0(f"mkdir -p {remote} && tar --no-overwrite-dir -xzf - -C {remote}", input=tar, text=False, timeout=300)
 
     def agent_start(self):
         self.lab.dom0("cd / && setsid -f fixgated </dev/null >>/var/log/fixgated.log 2>&1", timeout=60)
