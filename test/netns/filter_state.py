@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -271,30 +272,27 @@ def no_gap(tap, d, g, f):
 
 
 def killed(tap, d, f):
-    """kill -9 at some moment of the command: all or nothing."""
-    whole, bad, n_all = None, [], 0
+    """kill -9 at the n-th system call of the netlink conversation, n = 1, 2 … until it lives to its end: all or nothing."""
+    if not shutil.which("strace"):
+        tap.ok(True, "killed at each message # SKIP no strace")
+        return
     f.ok("isolate", *TWO)
-    whole = ruleset(d)
+    whole, bad, results = ruleset(d), [], []
     f.ok("release", "--guest", UUID)
-    argv = ["ip", "netns", "exec", d.name, FILTER, "isolate", *TWO]
-    began = time.monotonic()
-    subprocess.run(argv, check=True)
-    span = time.monotonic() - began
-    f.ok("release", "--guest", UUID)
-    for i in range(40):
-        p = subprocess.Popen(argv)
-        try:
-            p.wait(timeout=span * 1.2 * i / 40)
-        except subprocess.TimeoutExpired:
-            p.kill()
-            p.wait()
-        after = ruleset(d)
-        n_all += after == whole
-        if after not in ("", whole):
-            bad.append(after)
-        f.ok("release", "--guest", UUID)
-    tap.ok(not bad and n_all > 0, "killed at 40 moments: %d times all is there, %d times nothing, never a part" %
-           (n_all, 40 - n_all - len(bad)), bad[:1])
+    for call in ("sendto", "recvmsg", "recvfrom"):
+        for n in range(1, 200):
+            rc, _ = d.run("strace", "-qq", "-o", "/dev/null", "-e", "trace=" + call, "-e",
+                          "inject=%s:signal=KILL:when=%d" % (call, n), FILTER, "isolate", *TWO, check=False)
+            after = ruleset(d)
+            if after not in ("", whole):
+                bad.append(after)
+            f.ok("release", "--guest", UUID)
+            if rc == 0:
+                break
+            results.append(after == whole)
+    tap.ok(rc == 0 and not bad and True in results and False in results,
+           "killed at each of %d calls: %d times nothing is there, %d times all, never a part" %
+           (len(results), results.count(False), results.count(True)), (rc, bad[:1]))
 
 
 def disturbed(tap, d, f):
