@@ -61,7 +61,7 @@ struct fg_fixvm_ops {
 	const char *name;
 	int (*open)(struct event_base *base, struct fg_fixvms **out, struct fg_error *err);
 	void (*close)(struct fg_fixvms *vms);
-	/* spec is copied.  On failure nothing is left behind. */
+	/* spec is copied.  On failure no domain is left behind; the handle is the caller's until forget all the same. */
 	struct fg_fixvm *(*create)(struct fg_fixvms *vms, const struct fg_fixvm_spec *spec,
 				   const struct fg_fixvm_events *events, fg_fixvm_created_cb *cb, void *arg);
 	void (*run)(struct fg_fixvm *vm, fg_ts_done_cb *cb, void *arg); /* unpause */

@@ -245,8 +245,6 @@ static void on_created(struct fg_job *job, int rc, const struct fg_error *cause)
 	struct fg_run *run = job->run;
 	struct fg_error err = cause ? *cause : (struct fg_error)FG_ERROR_INIT;
 
-	if (rc < 0)
-		run->vm = NULL; /* nothing was left behind */
 	if (rc == 0 && !run->inspect) {
 		struct fg_nic *nic = &run->alias.nics[0];
 		nic->n_netdevs = job->created.n_netdevs;

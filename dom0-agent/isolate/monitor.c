@@ -11,8 +11,9 @@
 #include <lib/util.h>
 #include <string.h>
 
-#define AGAIN_MS 5000
-#define START_TRIES 12 /* a minute at the start; then jobs go on, each with its own check */
+#define AGAIN_FIRST_MS 2000
+#define AGAIN_MAX_MS 60000
+#define START_TRIES 6 /* about a minute at the start; then jobs go on, each with its own check */
 
 struct fg_sweep {
 	LIST_ENTRY(fg_sweep) link;
@@ -21,6 +22,7 @@ struct fg_sweep {
 	size_t at;
 	bool unreachable, again;
 	struct fg_timer *timer;
+	int64_t back_off_ms;
 	void (*then)(struct fg_agent *agent); /* of the start: when the last sweep of it has ended */
 };
 
@@ -51,6 +53,17 @@ static void retry(void *arg)
 	ask_next(sweep);
 }
 
+/* At once if something changed while we asked, with back-off if we could not ask. */
+static int64_t next_try_ms(struct fg_sweep *sweep)
+{
+	if (!sweep->unreachable)
+		return 0;
+	sweep->back_off_ms = sweep->back_off_ms ? sweep->back_off_ms * 2 : AGAIN_FIRST_MS;
+	if (sweep->back_off_ms > AGAIN_MAX_MS)
+		sweep->back_off_ms = AGAIN_MAX_MS;
+	return sweep->back_off_ms;
+}
+
 /* The start waits for all its sweeps, but not for ever: one guest's toolstack must not stop the others. */
 static void end_of_round(struct fg_sweep *sweep)
 {
@@ -65,7 +78,7 @@ static void end_of_round(struct fg_sweep *sweep)
 		then = NULL;
 	}
 	if (again)
-		sweep->timer = agent->clock->after(agent->clock, sweep->unreachable ? AGAIN_MS : 0, retry, sweep);
+		sweep->timer = agent->clock->after(agent->clock, next_try_ms(sweep), retry, sweep);
 	else
 		sweep_free(sweep);
 	if (!then)
@@ -97,7 +110,7 @@ static void on_found(void *arg, int rc, const struct fg_guest *guest, const stru
 	if (rc == 0 && marked)
 		rc = agent->isolator_ops->isolate(agent->isolator, guest, false, &err);
 	if (rc < 0) {
-		fg_log_warn("guest=%s cannot be armed: %s; again in %d s", sweep->uuid, err.text, AGAIN_MS / 1000);
+		fg_log_warn("guest=%s cannot be armed now: %s", sweep->uuid, err.text);
 		sweep->unreachable = true;
 	}
 	end_of_round(sweep);

@@ -27,5 +27,7 @@ $(eval $(call unit_test,unit/dom0-agent/test_flow,test/unit/dom0-agent/test_flow
 $(eval $(call unit_test,unit/dom0-agent/job/test_table,test/unit/dom0-agent/job/test_table.c,$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/journal/test_journal,test/unit/dom0-agent/journal/test_journal.c,$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/fix/test_fixvm_console,test/unit/dom0-agent/fix/test_fixvm_console.c,$(agent_tested),$(agent_test_pkgs)))
+$(eval $(call unit_test,unit/dom0-agent/ctl/test_ctl,test/unit/dom0-agent/ctl/test_ctl.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
+$(O)/test/unit/dom0-agent/ctl/test_ctl: $(O)/bin/fixgatectl
 $(eval $(call unit_test,crash/crash_sweep,test/crash/crash_sweep.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,fault/fault_sweep,test/fault/fault_sweep.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))

@@ -206,9 +206,9 @@ static void answer(void *arg)
 	}
 	if (c->effect)
 		c->act(c);
-	if (c->on_created && c->rc < 0) { /* nothing is left of the handle */
+	if (c->on_created && c->rc < 0) { /* nothing is left of the domain; the handle is the caller's until forget */
 		c->on_created(c->arg, c->rc, NULL, &c->err);
-		free(c->handle);
+		handle_put(c->handle);
 	} else if (c->on_created) {
 		c->on_created(c->arg, 0, &c->created, NULL);
 		handle_put(c->handle);
