@@ -76,17 +76,29 @@ static void log_destroy(xentoollog_logger *logger)
 	(void)logger;
 }
 
+/*
+ * Building a domain takes libxl seconds without a break, and libevent counts a new timer from the begin of the turn of the
+ * loop: such a timer would fire too early (seen: "backend … timed out" at once).  So whenever libxl had its turn, and before
+ * a timer of libxl's is set, the loop's clock is read anew.
+ */
+static void time_passed(struct fg_xl *xl)
+{
+	event_base_update_cache_time(xl->base);
+}
+
 /*----- descriptors -----*/
 
 static void fd_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct hook *hook = arg;
+	struct fg_xl *xl = hook->xl; /* hook may be gone after the call */
 	/* libevent does not tell POLLHUP and POLLERR apart: ask. */
 	struct pollfd p = { .fd = fd, .events = hook->events };
 
 	(void)what;
 	if (poll(&p, 1, 0) > 0 && p.revents)
-		libxl_osevent_occurred_fd(hook->xl->ctx, hook->for_libxl, fd, hook->events, p.revents);
+		libxl_osevent_occurred_fd(xl->ctx, hook->for_libxl, fd, hook->events, p.revents);
+	time_passed(xl);
 }
 
 static int fd_arm(struct hook *hook, short events)
@@ -162,6 +174,7 @@ static void timeout_fired(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	hook_free(hook);
 	libxl_osevent_occurred_timeout(xl->ctx, for_libxl);
+	time_passed(xl);
 }
 
 static int timeout_register(void *user, void **out, struct timeval at, void *for_libxl)
@@ -173,6 +186,7 @@ static int timeout_register(void *user, void **out, struct timeval at, void *for
 	hook->xl = xl;
 	hook->fd = -1;
 	hook->for_libxl = for_libxl;
+	time_passed(xl);
 	gettimeofday(&now, NULL); /* libxl's absolute times are of this clock */
 	timersub(&at, &now, &in);
 	if (in.tv_sec < 0)
@@ -342,6 +356,7 @@ libxl_asyncop_how fg_xl_how(struct fg_xl *xl, fg_xl_ao_cb *cb, void *arg)
 
 void fg_xl_started(struct fg_xl *xl, const libxl_asyncop_how *how, int rc)
 {
+	time_passed(xl);
 	if (rc)
 		ao_complete(xl->ctx, rc, how->u.for_callback);
 }

@@ -144,7 +144,6 @@ static void toolstack(const struct fg_toolstack_ops *ops, const struct fg_toolst
 	ops->close(ts);
 }
 
-#if 1
 /*----- fix VM -----*/
 
 static void vm_output(void *arg, const void *bytes, size_t len)
@@ -263,7 +262,6 @@ static void layer(int argc, char **argv)
 		event_base_dispatch(base);
 	fg_layer_dm.close(layers);
 }
-#endif
 
 int main(int argc, char **argv)
 {
@@ -288,14 +286,12 @@ int main(int argc, char **argv)
 	base = config.base = event_base_new();
 	if (!strcmp(argv[0], "xl"))
 		toolstack(&fg_toolstack_xl, &config, argc - 1, argv + 1);
-#if 1
 	else if (!strcmp(argv[0], "libvirt"))
-		toolstack(&fg_toolstack_xl, &config, argc - 1, argv + 1);
+		toolstack(&fg_toolstack_libvirt, &config, argc - 1, argv + 1);
 	else if (!strcmp(argv[0], "fixvm"))
 		fixvm(argc - 1, argv + 1);
 	else if (!strcmp(argv[0], "layer"))
 		layer(argc - 1, argv + 1);
-#endif
 	else
 		status = 2;
 	event_base_free(base);
