@@ -9,7 +9,7 @@
 static void cmd_status(struct fg_ctl_client *c)
 {
 	const struct fg_agent *agent = c->ctl->agent;
-	const struct fg_job *job;
+	const struct fg_job *job = NULL;
 	unsigned active = 0, held = 0;
 	json_t *toolstacks = json_array();
 

@@ -41,7 +41,7 @@ static const struct fg_guest *pick(const struct fg_guest *guests, size_t n, cons
 /* The open job of a guest that its toolstack does not list while it is down. */
 static const struct fg_job *job_of(const struct fg_agent *agent, const char *which)
 {
-	const struct fg_job *job;
+	const struct fg_job *job = NULL;
 
 	TAILQ_FOREACH(job, &agent->jobs, link)
 	{

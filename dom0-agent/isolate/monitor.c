@@ -69,7 +69,7 @@ static void end_of_round(struct fg_sweep *sweep)
 {
 	struct fg_agent *agent = sweep->agent;
 	void (*then)(struct fg_agent *) = sweep->then;
-	const struct fg_sweep *other;
+	const struct fg_sweep *other = NULL;
 	bool again = sweep->unreachable || sweep->again;
 
 	if (again && then && ++agent->marks_tries > START_TRIES) {
@@ -141,7 +141,7 @@ static void ask_next(struct fg_sweep *sweep)
 
 static void start_sweep(struct fg_agent *agent, const char *uuid, void (*then)(struct fg_agent *))
 {
-	struct fg_sweep *sweep;
+	struct fg_sweep *sweep = NULL;
 
 	LIST_FOREACH(sweep, &agent->sweeps, link)
 	{

@@ -82,7 +82,7 @@ char *fg_agent_guest_name(struct fg_agent *agent, const char *guest)
 
 struct fg_job *fg_agent_job(struct fg_agent *agent, const char *id)
 {
-	struct fg_job *job;
+	struct fg_job *job = NULL;
 
 	TAILQ_FOREACH(job, &agent->jobs, link)
 	{
@@ -94,7 +94,7 @@ struct fg_job *fg_agent_job(struct fg_agent *agent, const char *id)
 
 struct fg_job *fg_agent_guest_job(struct fg_agent *agent, const char *guest, const struct fg_job *but)
 {
-	struct fg_job *job;
+	struct fg_job *job = NULL;
 
 	TAILQ_FOREACH(job, &agent->jobs, link)
 	{
@@ -134,7 +134,7 @@ void fg_agent_requests_fail(struct fg_agent *agent, int code, const char *text)
 {
 	struct fg_error err = FG_ERROR_INIT;
 	int64_t last = agent->request_id; /* those that are asked by the answers come later */
-	struct fg_request *req;
+	struct fg_request *req = NULL;
 	bool again = true;
 	int rc = fg_error_set(&err, (enum fg_error_code)code, "%s", text);
 
@@ -166,7 +166,7 @@ void fg_agent_request_reply(struct fg_agent *agent, const json_t *message)
 {
 	struct fg_error err = FG_ERROR_INIT;
 	const char *type = NULL, *code = NULL, *text = NULL;
-	struct fg_request *req;
+	struct fg_request *req = NULL;
 	int64_t id = 0;
 
 	if (fg_json_int(message, "id", 1, INT64_MAX, &id, &err) < 0 ||

@@ -35,7 +35,7 @@ void fg_slot_give_back(struct fg_job *job)
 static bool free_for(const struct fg_job *job)
 {
 	const struct fg_agent *agent = job->agent;
-	const struct fg_job *other;
+	const struct fg_job *other = NULL;
 	unsigned used = 0;
 
 	TAILQ_FOREACH(other, &agent->jobs, link)

@@ -179,8 +179,8 @@ static void answer(struct fg_offer *offer, enum fg_state outcome, const char *re
 static bool is_double(const struct fg_offer *offer)
 {
 	const struct fg_offer_terms *t = &offer->terms;
-	const struct fg_job *job;
-	const struct fg_offer *o;
+	const struct fg_job *job = NULL;
+	const struct fg_offer *o = NULL;
 
 	TAILQ_FOREACH(job, &offer->agent->jobs, link)
 	{

@@ -156,7 +156,7 @@ START_TEST(dies_again_and_again)
 	const struct scenario *s = &scenarios[_i];
 	bool died = true;
 
-	for (unsigned at = 1; died; at += 3) {
+	for (unsigned at = 1; died; at += 7) {
 		char dir[] = "/dev/shm/fg-crash-XXXXXX";
 		struct fake_world *w = prepare(s, dir);
 		died = false;

@@ -83,7 +83,7 @@ int fake_outside(struct fake *f, const char *name, bool *effect, struct fg_error
 
 struct fake_event *fake_later(struct fake *f, int64_t ms, void (*fn)(void *), void *arg)
 {
-	struct fake_event *e = fg_calloc(1, sizeof(*e)), *other;
+	struct fake_event *e = fg_calloc(1, sizeof(*e)), *other = NULL;
 
 	e->due_ms = f->w->now_ms + ms;
 	e->n = f->next_event++;
@@ -113,7 +113,7 @@ static struct fg_timer *clock_after(struct fg_clock *clock, int64_t ms, void (*f
 static void clock_cancel(struct fg_clock *clock, struct fg_timer *timer)
 {
 	struct fake *f = (struct fake *)clock;
-	struct fake_event *e;
+	struct fake_event *e = NULL;
 
 	TAILQ_FOREACH(e, &f->queue, link)
 	{

@@ -87,6 +87,9 @@ static bool one(const struct fault *fault, enum fake_script script, unsigned at)
 		 fault->after ? " after its effect" : "", fault->for_ever ? ", and all that follow" : "");
 	ck_assert_msg(!w->violation[0], "%s: %s", what, w->violation);
 	ck_assert_msg(!w->fatal[0], "%s: %s", what, w->fatal);
+	/* Who could not be asked has not said no. */
+	if (fg_code_unknown(-fault->code))
+		ck_assert_msg(fake_count(w, FAKE_WEB1, "rejected") == 0, "%s: rejected", what);
 	if (w->failed)
 		check_truth(w, fake_last_state(w, FAKE_WEB1), what);
 	bool failed = w->failed;
