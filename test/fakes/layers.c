@@ -111,6 +111,11 @@ static void act_merge(struct call *c)
 		return;
 	}
 	w->merge_begun[i] = true;
+	if (w->merge_breaks) { /* half of it is in the origin */
+		w->guests[i].disk = 600;
+		fail(c, FG_EDIFFERS, "the store cannot be read");
+		return;
+	}
 	w->guests[i].disk = l->content;
 	l->exists = false;
 }

@@ -84,7 +84,7 @@ struct fake_world {
 	/* scripts */
 	enum fake_script script;
 	enum fake_look look;
-	bool stop_ignored, unhealthy, overflow;
+	bool stop_ignored, unhealthy, overflow, merge_breaks;
 	/* injected failures */
 	unsigned calls, fail_at; /* the n-th outside call … */
 	int fail_code; /* … fails with this */

@@ -322,6 +322,18 @@ START_TEST(store_that_overflowed_rolls_back)
 }
 END_TEST
 
+START_TEST(merge_that_breaks_is_held_and_the_guest_stays_off)
+{
+	w->merge_breaks = true;
+	fake_offer(w, FAKE_WEB1, 1);
+	run();
+	expect("held", "cannot merge");
+	ck_assert_int_eq(web1()->state, FG_GUEST_OFF);
+	ck_assert(web1()->marked);
+	ck_assert(w->layers[0][0].exists); /* what is needed to go on */
+}
+END_TEST
+
 START_TEST(one_after_the_other)
 {
 	fake_offer(w, FAKE_WEB1, 1);
@@ -374,6 +386,7 @@ int main(void)
 	tcase_add_test(t, nic_that_comes_meanwhile_is_cut_off_too);
 	tcase_add_test(t, several_disks);
 	tcase_add_test(t, store_that_overflowed_rolls_back);
+	tcase_add_test(t, merge_that_breaks_is_held_and_the_guest_stays_off);
 	tcase_add_test(t, one_after_the_other);
 	tcase_add_test(t, held_guest_takes_no_other_job);
 	suite_add_tcase(s, t);
