@@ -20,13 +20,14 @@ static void dom_free(virDomainPtr *dom)
 static int failed(struct lv_call *call, enum fg_error_code code, const char *what)
 {
 	virErrorPtr error = virGetLastError();
+	fg_autofree char *why = fg_strdup(error && error->message ? error->message : "unknown error");
 
+	/* The next call to libvirt forgets the error. */
 	if (error && error->code == VIR_ERR_NO_DOMAIN)
 		code = FG_ENOTFOUND;
 	else if (call->ts->conn && virConnectIsAlive(call->ts->conn) != 1)
 		code = FG_EUNREACHABLE;
-	return fg_error_set(&call->err, code, "libvirt: %s: %s", what,
-			    error && error->message ? error->message : "unknown error");
+	return fg_error_set(&call->err, code, "libvirt: %s: %s", what, why);
 }
 
 static void disconnect(struct lv_ts *ts)

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Finding the process that xl left to look after a domain, in a made-up /proc. */
+#include "dom0-agent/toolstack/xl_daemon.h"
+#include "lib/util.h"
+
+#include <check.h>
+#include <ftw.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define XL "/usr/lib/xen-4.17/bin/xl"
+
+static char root[] = "/tmp/test-xl-daemon-XXXXXX";
+
+static void put(const char *pid, const char *name, const char *data, size_t len)
+{
+	fg_autofree char *path = fg_asprintf("%s/%s/%s", root, pid, name);
+	fg_autofclose FILE *f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_eq(fwrite(data, 1, len, f), len);
+}
+
+static void process(const char *pid, const char *exe, const char *cmdline, size_t len, const char *log)
+{
+	fg_autofree char *fd = fg_asprintf("%s/%s/fd", root, pid), *link = fg_asprintf("%s/%s/exe", root, pid);
+	fg_autofree char *stat =
+		fg_asprintf("%s (xl (x) create) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20", pid);
+
+	ck_assert_int_eq(fg_mkdir_p(fd, 0755, NULL), 0);
+	ck_assert_int_eq(symlink(exe, link), 0);
+	put(pid, "cmdline", cmdline, len);
+	put(pid, "stat", stat, strlen(stat));
+	if (log)
+		put(pid, "fd/1", log, strlen(log));
+}
+#define PROCESS(pid, exe, cmdline, log) process(pid, exe, cmdline, sizeof(cmdline), log)
+
+static int rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static void setup(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(root));
+}
+
+static void teardown(void)
+{
+	nftw(root, rm, 16, FTW_DEPTH | FTW_PHYS);
+	memcpy(root + strlen(root) - 6, "XXXXXX", 6);
+}
+
+START_TEST(daemon_is_found_by_the_domain_it_waits_for)
+{
+	struct fg_xl_daemon d;
+	struct fg_error err = FG_ERROR_INIT;
+
+	PROCESS("100", XL, XL "\0create\0/etc/xen/web1.cfg", "Waiting for domain web1 (domid 1) to die [pid 100]\n");
+	PROCESS("101", XL " (deleted)", "xl\0create\0-p\0/etc/xen/web2.cfg\0memory=512\0uuid=\"x\"",
+		"Waiting for domain web2 (domid 2) to die [pid 101]\nDomain 2 has shut down, reason code 1 0x1\n"
+		"Done. Rebooting now\nWaiting for domain web2 (domid 7) to die [pid 101]\n");
+	ck_assert_int_eq(fg_xl_daemon_find(root, 7, &d, &err), 0);
+	ck_assert_int_eq(d.pid, 101);
+	ck_assert_uint_eq(d.start_ticks, 4242);
+	ck_assert_str_eq(d.file, "/etc/xen/web2.cfg");
+	ck_assert_str_eq(d.args[0], "memory=512");
+	ck_assert_str_eq(d.args[1], "uuid=\"x\"");
+	ck_assert_ptr_null(d.args[2]);
+	fg_xl_daemon_release(&d);
+	/* its former life */
+	ck_assert_int_eq(fg_xl_daemon_find(root, 2, &d, NULL), -FG_ENOTFOUND);
+	ck_assert_int_eq(fg_xl_daemon_find(root, 1, &d, NULL), 0);
+	fg_xl_daemon_release(&d);
+}
+END_TEST
+
+START_TEST(others_are_not_taken_for_it)
+{
+	struct fg_xl_daemon d;
+	static const char log[] = "Waiting for domain a (domid 3) to die [pid 200]\n";
+
+	PROCESS("200", "/usr/bin/cat", "xl\0create\0/etc/xen/a.cfg", log); /* not xl */
+	PROCESS("201", XL, "xl\0console\0a", log); /* not one that made a domain; another pid's line */
+	PROCESS("202", XL, "xl\0create\0/etc/xen/a.cfg", log); /* the line of pid 200 */
+	PROCESS("203", XL, "xl\0create\0/etc/xen/a.cfg", NULL); /* no log */
+	PROCESS("204", XL, "xl\0create\0/etc/xen/a.cfg", "");
+	PROCESS("205", XL, "", log);
+	ck_assert_int_eq(fg_xl_daemon_find(root, 3, &d, NULL), -FG_ENOTFOUND);
+	ck_assert_int_eq(fg_xl_daemon_find("/nowhere", 3, &d, NULL), -FG_EUNREACHABLE);
+}
+END_TEST
+
+START_TEST(log_line_with_a_hostile_name)
+{
+	ck_assert_uint_eq(
+		fg_xl_log_domid("Waiting for domain x (domid 9) to die [pid 5] (domid 4) to die [pid 5]\n", 5), 4);
+	ck_assert_uint_eq(fg_xl_log_domid("Waiting for domain", 5), 0);
+	ck_assert_uint_eq(fg_xl_log_domid("Waiting for domain a (domid ) to die [pid 5]\n", 5), 0);
+	ck_assert_uint_eq(fg_xl_log_domid("", 5), 0);
+}
+END_TEST
+
+static const struct {
+	const char *argv[8];
+	bool makes;
+	const char *file;
+	size_t first;
+} commands[] = {
+	{ { "xl", "create", "a.cfg" }, true, "a.cfg", 3 },
+	{ { "xl", "-v", "-f", "create", "a.cfg", "memory=5" }, true, "a.cfg", 5 },
+	{ { "xl", "create", "-f", "a.cfg", "name='b'" }, true, "a.cfg", 4 },
+	{ { "xl", "create", "--defconfig=a.cfg" }, true, "a.cfg", 3 },
+	{ { "xl", "create", "--defconfig", "a.cfg" }, true, "a.cfg", 4 },
+	{ { "xl", "create", "name='b'", "memory=1" }, true, NULL, 2 },
+	{ { "xl", "create", "/etc/xen/k=v.cfg" }, true, "/etc/xen/k=v.cfg", 3 },
+	{ { "xl", "restore", "/tmp/x" }, true, NULL, 3 },
+	{ { "xl", "migrate-receive" }, true, NULL, 2 },
+	{ { "xl", "list" }, false, NULL, 2 },
+	{ { "xl" }, false, NULL, 1 },
+};
+
+START_TEST(command_lines)
+{
+	const char *file;
+	size_t first, n = 0;
+
+	while (commands[_i].argv[n])
+		n++;
+	ck_assert_int_eq(fg_xl_command_parse((char *const *)commands[_i].argv, n, &file, &first), commands[_i].makes);
+	ck_assert_pstr_eq(file, commands[_i].file);
+	ck_assert_uint_eq(first, commands[_i].first);
+}
+END_TEST
+
+START_TEST(a_pid_used_again_is_not_the_daemon)
+{
+	struct fg_xl_daemon self = { .pid = getpid(), .start_ticks = 1 };
+	struct fg_error err = FG_ERROR_INIT;
+
+	ck_assert_int_eq(fg_xl_daemon_open("/proc", &self, &err), -FG_ENOTFOUND);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("xl_daemon");
+	TCase *t = tcase_create("xl_daemon");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, daemon_is_found_by_the_domain_it_waits_for);
+	tcase_add_test(t, others_are_not_taken_for_it);
+	tcase_add_test(t, log_line_with_a_hostile_name);
+	tcase_add_loop_test(t, command_lines, 0, (int)FG_COUNT(commands));
+	tcase_add_test(t, a_pid_used_again_is_not_the_daemon);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_ENV);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
