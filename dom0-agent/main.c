@@ -29,8 +29,6 @@ struct options {
 
 struct daemon;
 
-extern const struct fg_toolstack_ops fg_toolstack_libvirt __attribute__((weak)); /* until it is built in */
-
 /* A toolstack that did not open (libvirtd is not up yet) is tried again. */
 struct reopen {
 	struct daemon *d;
