@@ -109,9 +109,9 @@ static void cmd_resolve(struct fg_ctl_client *c)
 		fg_ctl_fail(c, &err);
 		return;
 	}
-	fg_ctl_answer(c, json_pack("{ss ss}", "job", id, "resolved", how));
 	fg_job_wait_end(job);
 	fg_job_note(job, "resolved by hand: %s", how);
+	fg_ctl_answer(c, json_pack("{ss ss}", "job", id, "resolved", how)); /* id and how are the request's: gone now */
 	if (go_on) {
 		enum fg_state from = job->r.held_from;
 		job->r.held_from = FG_STATE_NONE;

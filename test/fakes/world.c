@@ -198,6 +198,8 @@ void fake_configure(struct fake *f, const char *dir)
 		.server_address = { .family = AF_INET, .v4 = { 0x0200630a } }, /* 10.99.0.2 */
 		.server_port = 8443,
 		.server_ca = (char *)"/ca",
+		.server_cert = (char *)"/cert",
+		.server_key = (char *)"/key",
 		.trust_dir = (char *)"/trust",
 		.state_dir = (char *)dir,
 		.run_dir = (char *)dir,
