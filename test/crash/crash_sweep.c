@@ -178,7 +178,7 @@ int main(void)
 	Suite *s = suite_create("agent");
 	TCase *t = tcase_create("crash");
 
-	tcase_set_timeout(t, 120);
+	tcase_set_timeout(t, 400);
 	tcase_add_loop_test(t, dies_once, 0, FG_COUNT(scenarios));
 	tcase_add_loop_test(t, dies_again_and_again, 0, FG_COUNT(scenarios));
 	suite_add_tcase(s, t);

@@ -115,7 +115,7 @@ int main(void)
 	Suite *s = suite_create("agent");
 	TCase *t = tcase_create("fault");
 
-	tcase_set_timeout(t, 120);
+	tcase_set_timeout(t, 400);
 	tcase_add_loop_test(t, nth_call_fails, 0, FG_COUNT(faults) * FG_COUNT(scripts));
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
