@@ -55,7 +55,8 @@ struct fg_agent {
 	int (*make_initrd)(const struct fg_initrd_request *req, const char *path, struct fg_error *err);
 	int (*reach)(const struct fg_agent_config *config, const char *bridge, struct fg_reach *out,
 		     struct fg_error *err);
-	int (*take_head)(const char *dir, const char *name, const char *to, const char *head_digest, struct fg_error *err);
+	int (*take_head)(const char *dir, const char *name, const char *to, const char *head_digest,
+			 struct fg_error *err);
 	fg_net_send_fn *net_send;
 	void *net_ctx;
 	fg_fatal_fn *fatal;

@@ -25,6 +25,7 @@ int fg_fix_id_check(const char *id, struct fg_error *err) FG_MUST_CHECK; /* [a-z
  * Copy the head that fixgate-net fetched: name is below its own folder dir.  Only a regular file is opened, never
  * through a link or out of the folder; the copy is durable only if it is a head with this digest.
  */
-int fg_head_take(const char *dir, const char *name, const char *to, const char *head_digest, struct fg_error *err) FG_MUST_CHECK;
+int fg_head_take(const char *dir, const char *name, const char *to, const char *head_digest,
+		 struct fg_error *err) FG_MUST_CHECK;
 
 #endif
