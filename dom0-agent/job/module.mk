@@ -29,5 +29,6 @@ $(eval $(call unit_test,unit/dom0-agent/journal/test_journal,test/unit/dom0-agen
 $(eval $(call unit_test,unit/dom0-agent/fix/test_fixvm_console,test/unit/dom0-agent/fix/test_fixvm_console.c,$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/ctl/test_ctl,test/unit/dom0-agent/ctl/test_ctl.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(O)/test/unit/dom0-agent/ctl/test_ctl: $(O)/bin/fixgatectl
+$(eval $(call unit_test,unit/dom0-agent/offer/test_offer,test/unit/dom0-agent/offer/test_offer.c,$(agent_tested),$(agent_test_pkgs) libcrypto))
 $(eval $(call unit_test,crash/crash_sweep,test/crash/crash_sweep.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,fault/fault_sweep,test/fault/fault_sweep.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
