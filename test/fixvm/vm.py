@@ -228,7 +228,7 @@ class Vm:
         readonly = ',readonly=on' if job['mode'] == 'inspect' else ''
         argv = ['qemu-system-x86_64', '-machine', 'q35', '-accel', 'tcg', '-cpu', 'qemu64', '-m', str(memory), '-nodefaults',
                 '-display', 'none', '-no-reboot', '-kernel', f'{out}/fixvm/vmlinux', '-initrd', initrd, '-append',
-                'console=ttyS0 panic=-1 quiet', '-serial', 'stdio', '-drive', f'file={disk},format=raw,if=virtio{readonly}']
+                'console=ttyS0 panic=-1 quiet no_timer_check', '-serial', 'stdio', '-drive', f'file={disk},format=raw,if=virtio{readonly}']
         if job['mode'] == 'fix':
             argv += ['-netdev', 'user,id=n', '-device', f'virtio-net-pci,netdev=n,mac={MAC},romfile=']
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
