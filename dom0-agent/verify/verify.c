@@ -3,7 +3,7 @@
  * fixing -> fixed -> layers merged.  Only one way leads to a merge: the result says verified, after we closed the NIC,
  * and the fix VM powered off by itself.
  *
- * In this order: fg_verify_result -> destroyed -> fixed; fg_verify_enter -> merge_next -> on_merged… -> merged.
+ * In this order: fg_verify_result -> destroyed -> fixed; fg_verify_enter -> merge_next -> on_merged… -> merged -> (cleared) -> restore.
  */
 #include "verify.h"
 #include "dom0-agent/fix/run.h"
@@ -64,7 +64,7 @@ static void destroyed(struct fg_job *job)
 void fg_verify_enter(struct fg_job *job)
 {
 	if (job->r.merged) {
-		fg_restore_begin(job);
+		fg_job_clear_fixvm(job, fg_restore_begin);
 		return;
 	}
 	if (fg_job_intent(job, "merge the layers") < 0)
@@ -128,5 +128,5 @@ static void merged(struct fg_job *job)
 	job->tries = 0;
 	fg_job_note(job, "layers merged");
 	if (!job->agent->dead)
-		fg_restore_begin(job);
+		fg_job_clear_fixvm(job, fg_restore_begin); /* the layers' records of the merge are of no use any more */
 }
