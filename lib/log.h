@@ -9,7 +9,14 @@
 
 #include <fixgate/error.h>
 
-enum fg_log_level { FG_LOG_ERR = 3, FG_LOG_WARN = 4, FG_LOG_INFO = 6, FG_LOG_DEBUG = 7 }; /* syslog(3) */
+/* NONE: for tests that fail on purpose many thousand times. */
+enum fg_log_level {
+	FG_LOG_NONE = 0,
+	FG_LOG_ERR = 3,
+	FG_LOG_WARN = 4,
+	FG_LOG_INFO = 6,
+	FG_LOG_DEBUG = 7
+}; /* syslog(3) */
 
 /* program: static string, put in front when stderr is a terminal or a file. level: most verbose to show. */
 void fg_log_init(const char *program, enum fg_log_level level);

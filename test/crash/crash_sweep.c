@@ -4,6 +4,7 @@
  * world lives on.  However often it died, the promises hold and the job ends as if nothing had been.
  */
 #include <check.h>
+#include <lib/log.h>
 #include <test/fakes/world.h>
 
 #include <ftw.h>
@@ -175,6 +176,7 @@ END_TEST
 
 int main(void)
 {
+	fg_log_init("sweep", FG_LOG_NONE);
 	Suite *s = suite_create("agent");
 	TCase *t = tcase_create("crash");
 

@@ -5,6 +5,7 @@
  * true.
  */
 #include <check.h>
+#include <lib/log.h>
 #include <test/fakes/world.h>
 
 #include <ftw.h>
@@ -112,6 +113,7 @@ END_TEST
 
 int main(void)
 {
+	fg_log_init("sweep", FG_LOG_NONE);
 	Suite *s = suite_create("agent");
 	TCase *t = tcase_create("fault");
 
