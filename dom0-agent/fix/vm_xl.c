@@ -36,8 +36,8 @@ struct fg_fixvms {
 	struct event_base *base;
 	struct fg_xl *xl;
 	struct fg_xs *xs;
-	LIST_HEAD(, fg_fixvm) vms;
-	LIST_HEAD(, destroy) destroys;
+	LIST_HEAD(fg_fixvm_list, fg_fixvm) vms;
+	LIST_HEAD(destroy_list, destroy) destroys;
 };
 
 struct fg_fixvm {

@@ -51,9 +51,9 @@ struct fg_xl {
 	struct event_base *base;
 	libxl_ctx *ctx;
 	struct logger logger;
-	LIST_HEAD(, hook) hooks;
-	LIST_HEAD(, ao) aos;
-	LIST_HEAD(, fg_xl_death) deaths;
+	LIST_HEAD(hook_list, hook) hooks;
+	LIST_HEAD(ao_list, ao) aos;
+	LIST_HEAD(fg_xl_death_list, fg_xl_death) deaths;
 	bool closed;
 };
 

@@ -25,8 +25,8 @@ struct lv_ts {
 	unsigned id; /* for events: see libvirt_events.c */
 	struct fg_worker *worker;
 	struct fg_xs *xs; /* xen only */
-	LIST_HEAD(, lv_stop) stops;
-	LIST_HEAD(, lv_wait) waits;
+	LIST_HEAD(lv_stop_list, lv_stop) stops;
+	LIST_HEAD(lv_wait_list, lv_wait) waits;
 	/* the worker's */
 	virConnectPtr conn;
 	int event_id;

@@ -25,7 +25,7 @@ struct fg_xs {
 	struct xs_handle *handle;
 	struct event *ev;
 	uint64_t next_token;
-	LIST_HEAD(, fg_xs_watch) watches;
+	LIST_HEAD(fg_xs_watch_list, fg_xs_watch) watches;
 };
 
 static void watch_ready(evutil_socket_t fd, short what, void *arg)

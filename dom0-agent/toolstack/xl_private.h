@@ -43,9 +43,9 @@ struct xl_ts {
 	struct fg_xs *xs;
 	struct fg_xs_watch *watches[3];
 	struct event *notify;
-	LIST_HEAD(, xl_op) ops;
-	LIST_HEAD(, xl_file) files;
-	LIST_HEAD(, xl_owned) owned;
+	LIST_HEAD(xl_op_list, xl_op) ops;
+	LIST_HEAD(xl_file_list, xl_file) files;
+	LIST_HEAD(xl_owned_list, xl_owned) owned;
 };
 
 /* size is of the kind's struct, which begins with struct xl_op; zeroed. */

@@ -60,7 +60,8 @@
 /* X(NAME, "name") in the order they may come; OUTPUT and PROGRESS repeat. */
 #define FG_FIXVM_MESSAGE_LIST(X)                                                                                       \
 	X(HELLO, "hello")                                                                                              \
-	X(NET_UP, "net-up") X(PROGRESS, "progress") X(VERIFIED, "verified") X(CLOSED, "closed") X(MOUNTED, "mounted")  \
+	X(NET_UP, "net-up")                                                                                            \
+	X(PROGRESS, "progress") X(VERIFIED, "verified") X(CLOSED, "closed") X(MOUNTED, "mounted")                      \
 		X(APPLIES, "applies") X(RUNNING, "running") X(OUTPUT, "output") X(RESULT, "result")
 
 enum fg_fixvm_message {

@@ -253,7 +253,9 @@ class Lab:
             _run("qemu-img", "create", "-q", "-f", "qcow2", "-b", os.path.join(self.image, "dom0.img"), "-F", "raw",
                  os.path.join(self.dir, "disk.qcow2"))
             self._qemu(fds, os.path.join(self.dir, "disk.qcow2"), "qcow2", load=os.path.join(self.image, "state"))
+            self._say(f"memory and devices loaded after {time.monotonic() - began:.1f} s")
             self._ssh_up()
+            self._say(f"dom0's ssh answers after {time.monotonic() - began:.1f} s")
             self.set_clock()
         except BaseException:
             self.down()

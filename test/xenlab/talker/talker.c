@@ -38,17 +38,17 @@ enum { TCP_PORT = 7700, UDP_PORT = 7701, NEIGHBOUR_PORT = 7702, COMMAND_PORT = 7
 enum { TICK_MS = 100, TICKS_PER_SECOND = 10, CONNECT_MS = 3000, RETRY_MS = 1000, TCP_STUCK_MS = 10000 };
 enum { MAX_FLOWS = 32, MAX_PEERS = 32, LINE = 160 };
 
-struct flow {			/* something sent by datagram */
+struct flow { /* something sent by datagram */
 	const char *kind;
 	int fd;
-	int every;		/* ticks */
+	int every; /* ticks */
 	struct sockaddr_storage to;
 	socklen_t to_len;
-	int icmp;		/* echo request type, 0 for UDP */
+	int icmp; /* echo request type, 0 for UDP */
 	uint64_t seq, failed;
 };
 
-struct peer {			/* a neighbour whose datagrams come here */
+struct peer { /* a neighbour whose datagrams come here */
 	char name[32], kind[16];
 	unsigned int boot;
 	uint64_t first, last, received, late;
@@ -63,7 +63,7 @@ static struct {
 	int peer_count;
 	struct sockaddr_in tcp_to;
 	int tcp_fd, tcp_up;
-	int64_t tcp_next_ms;	/* connect deadline, or time of the next attempt */
+	int64_t tcp_next_ms; /* connect deadline, or time of the next attempt */
 	unsigned int tcp_conn;
 	uint64_t tcp_seq;
 } self = { .tcp_fd = -1 };
@@ -151,17 +151,17 @@ static void send_flow(struct flow *flow)
 	char drain[256];
 
 	while (flow->icmp && recv(flow->fd, drain, sizeof(drain), 0) >= 0)
-		;		/* the replies are of no interest, but must not fill the socket */
+		; /* the replies are of no interest, but must not fill the socket */
 	if (flow->icmp) {
 		memset(icmp, 0, sizeof(*icmp));
 		icmp->type = (uint8_t)flow->icmp;
 		icmp->un.echo.id = htons(7);
 		icmp->un.echo.sequence = htons((uint16_t)(flow->seq + 1));
-		if (flow->icmp == ICMP_ECHO)	/* the kernel does it for ICMPv6 */
+		if (flow->icmp == ICMP_ECHO) /* the kernel does it for ICMPv6 */
 			icmp->checksum = checksum(packet, len);
 	}
 	if (sendto(flow->fd, packet, len, 0, (struct sockaddr *)&flow->to, flow->to_len) < 0)
-		flow->failed++;	/* nobody there yet, or an old ICMP error: the number is used again */
+		flow->failed++; /* nobody there yet, or an old ICMP error: the number is used again */
 	else
 		flow->seq++;
 }
@@ -221,7 +221,7 @@ static void tcp_tick(void)
 		return;
 	}
 	if (!(pfd.revents & POLLOUT))
-		return;		/* the peer has not taken what was sent: TCP_STUCK_MS ends it */
+		return; /* the peer has not taken what was sent: TCP_STUCK_MS ends it */
 	len = record(line, "tcp", self.tcp_conn, self.tcp_seq + 1);
 	if (send(self.tcp_fd, line, (size_t)len, MSG_NOSIGNAL) != len)
 		tcp_close();
@@ -277,8 +277,7 @@ static void stat_json(int fd)
 	const char *comma = "";
 
 	dprintf(fd, "{\"name\":\"%s\",\"boot\":\"%08x\",\"tcp\":{\"conn\":%u,\"up\":%s,\"seq\":%llu},\"sent\":{",
-		self.name, self.boot, self.tcp_conn, self.tcp_up ? "true" : "false",
-		(unsigned long long)self.tcp_seq);
+		self.name, self.boot, self.tcp_conn, self.tcp_up ? "true" : "false", (unsigned long long)self.tcp_seq);
 	for (int i = 0; i < self.flow_count; i++) {
 		struct flow *flow = &self.flows[i];
 		char to[INET6_ADDRSTRLEN] = "";
@@ -295,7 +294,8 @@ static void stat_json(int fd)
 	for (int i = 0; i < self.peer_count; i++) {
 		struct peer *peer = &self.peers[i];
 
-		dprintf(fd, "%s\"%s %s\":{\"boot\":\"%08x\",\"received\":%llu,\"first\":%llu,\"last\":%llu,\"late\":%llu}",
+		dprintf(fd,
+			"%s\"%s %s\":{\"boot\":\"%08x\",\"received\":%llu,\"first\":%llu,\"last\":%llu,\"late\":%llu}",
 			comma, peer->name, peer->kind, peer->boot, (unsigned long long)peer->received,
 			(unsigned long long)peer->first, (unsigned long long)peer->last,
 			(unsigned long long)peer->late);
@@ -382,7 +382,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: talker NAME FORBIDDEN4 FORBIDDEN6 [NEIGHBOUR]...\n");
 		return 2;
 	}
-	signal(SIGCHLD, SIG_IGN);	/* no zombies of commands */
+	signal(SIGCHLD, SIG_IGN); /* no zombies of commands */
 	signal(SIGPIPE, SIG_IGN);
 	self.name = argv[1];
 	if (getrandom(&self.boot, sizeof(self.boot), GRND_NONBLOCK) != sizeof(self.boot))
@@ -410,6 +410,6 @@ int main(int argc, char **argv)
 		if (fds[2].revents)
 			accept_command(fds[2].fd);
 		if (fds[0].revents && read(fds[0].fd, &expired, sizeof(expired)) == sizeof(expired))
-			tick(count++);	/* once, however many were missed: a paused guest sends no burst */
+			tick(count++); /* once, however many were missed: a paused guest sends no burst */
 	}
 }
