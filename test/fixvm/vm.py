@@ -226,7 +226,7 @@ class Vm:
             image = open(f'{out}/fixvm/initrd', 'rb').read()
             f.write(image + b'\0' * (-len(image) % 4) + newc(files))
         readonly = ',readonly=on' if job['mode'] == 'inspect' else ''
-        argv = ['qemu-system-x86_64', '-machine', 'q35', '-accel', 'tcg', '-cpu', 'qemu64', '-m', str(memory), '-nodefaults',
+        argv = ['qemu-system-x86_64', '-machine', 'q35', '-accel', 'tcg', '-icount', 'shift=3', '-cpu', 'qemu64', '-m', str(memory), '-nodefaults',
                 '-display', 'none', '-no-reboot', '-kernel', f'{out}/fixvm/vmlinux', '-initrd', initrd, '-append',
                 'console=ttyS0 panic=-1 quiet no_timer_check', '-serial', 'stdio', '-drive', f'file={disk},format=raw,if=virtio{readonly}']
         if job['mode'] == 'fix':
