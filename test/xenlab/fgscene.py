@@ -220,7 +220,7 @@ class Scene:
 
     def agent_start(self):
         self.lab.dom0("cd / && setsid -f fixgated </dev/null >>/var/log/fixgated.log 2>&1", timeout=60)
-        wait_for(lambda: self.ctl("status", check=False).returncode == 0, 60, "fixgated to answer")
+        wait_for(lambda: self.ctl("status", check=False).returncode == 0, 120, "fixgated to answer")
         self._follow_start()
 
     def agent_kill(self):
