@@ -13,8 +13,7 @@ static void cmd_status(struct fg_ctl_client *c)
 	unsigned active = 0, held = 0;
 	json_t *toolstacks = json_array();
 
-	TAILQ_FOREACH(job, &agent->jobs, link)
-	{
+	TAILQ_FOREACH (job, &agent->jobs, link) {
 		active += job->r.state != FG_STATE_HELD;
 		held += job->r.state == FG_STATE_HELD;
 	}

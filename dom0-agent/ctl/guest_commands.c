@@ -43,8 +43,7 @@ static const struct fg_job *job_of(const struct fg_agent *agent, const char *whi
 {
 	const struct fg_job *job = NULL;
 
-	TAILQ_FOREACH(job, &agent->jobs, link)
-	{
+	TAILQ_FOREACH (job, &agent->jobs, link) {
 		if (strcmp(job->r.guest, which) == 0 || (job->r.name && strcmp(job->r.name, which) == 0))
 			return job;
 	}

@@ -83,8 +83,7 @@ static void end_of_round(struct fg_sweep *sweep)
 		sweep_free(sweep);
 	if (!then)
 		return;
-	LIST_FOREACH(other, &agent->sweeps, link)
-	{
+	LIST_FOREACH (other, &agent->sweeps, link) {
 		if (other->then)
 			return;
 	}
@@ -143,8 +142,7 @@ static void start_sweep(struct fg_agent *agent, const char *uuid, void (*then)(s
 {
 	struct fg_sweep *sweep = NULL;
 
-	LIST_FOREACH(sweep, &agent->sweeps, link)
-	{
+	LIST_FOREACH (sweep, &agent->sweeps, link) {
 		if (strcmp(sweep->uuid, uuid) == 0) {
 			sweep->again = true;
 			return;

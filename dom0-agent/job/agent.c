@@ -84,8 +84,7 @@ struct fg_job *fg_agent_job(struct fg_agent *agent, const char *id)
 {
 	struct fg_job *job = NULL;
 
-	TAILQ_FOREACH(job, &agent->jobs, link)
-	{
+	TAILQ_FOREACH (job, &agent->jobs, link) {
 		if (strcmp(job->r.id, id) == 0)
 			return job;
 	}
@@ -96,8 +95,7 @@ struct fg_job *fg_agent_guest_job(struct fg_agent *agent, const char *guest, con
 {
 	struct fg_job *job = NULL;
 
-	TAILQ_FOREACH(job, &agent->jobs, link)
-	{
+	TAILQ_FOREACH (job, &agent->jobs, link) {
 		if (job != but && strcmp(job->r.guest, guest) == 0 && job->r.state != FG_STATE_OFFERED &&
 		    job->r.state != FG_STATE_QUEUED)
 			return job;
@@ -140,8 +138,7 @@ void fg_agent_requests_fail(struct fg_agent *agent, int code, const char *text)
 
 	while (again) {
 		again = false;
-		LIST_FOREACH(req, &agent->requests, link)
-		{
+		LIST_FOREACH (req, &agent->requests, link) {
 			if (req->id > last)
 				continue;
 			answer(req, rc, NULL, &err);
@@ -174,8 +171,7 @@ void fg_agent_request_reply(struct fg_agent *agent, const json_t *message)
 		fg_log_warn("fixgate-net: %s, ignoring", err.text);
 		return;
 	}
-	LIST_FOREACH(req, &agent->requests, link)
-	{
+	LIST_FOREACH (req, &agent->requests, link) {
 		if (req->id == id)
 			break;
 	}

@@ -38,8 +38,7 @@ static bool free_for(const struct fg_job *job)
 	const struct fg_job *other = NULL;
 	unsigned used = 0;
 
-	TAILQ_FOREACH(other, &agent->jobs, link)
-	{
+	TAILQ_FOREACH (other, &agent->jobs, link) {
 		if (other->slot == FG_SLOT_NONE)
 			continue;
 		used++;

@@ -116,9 +116,9 @@ static void keep(struct fg_heads *heads, const char *digest, size_t bytes)
 {
 	struct kept *k;
 
-	STAILQ_FOREACH(k, &heads->kept, next)
-	if (strcmp(k->digest, digest) == 0)
-		return;
+	STAILQ_FOREACH (k, &heads->kept, next)
+		if (strcmp(k->digest, digest) == 0)
+			return;
 	k = fg_calloc(1, sizeof(*k));
 	snprintf(k->digest, sizeof(k->digest), "%s", digest);
 	k->bytes = bytes;
@@ -140,9 +140,9 @@ static bool is_kept(const struct fg_heads *heads, const char *digest)
 {
 	const struct kept *k;
 
-	STAILQ_FOREACH(k, &heads->kept, next)
-	if (strcmp(k->digest, digest) == 0)
-		return true;
+	STAILQ_FOREACH (k, &heads->kept, next)
+		if (strcmp(k->digest, digest) == 0)
+			return true;
 	return false;
 }
 

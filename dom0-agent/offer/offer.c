@@ -182,14 +182,12 @@ static bool is_double(const struct fg_offer *offer)
 	const struct fg_job *job = NULL;
 	const struct fg_offer *o = NULL;
 
-	TAILQ_FOREACH(job, &offer->agent->jobs, link)
-	{
+	TAILQ_FOREACH (job, &offer->agent->jobs, link) {
 		if (strcmp(job->r.guest, t->guest) == 0 && strcmp(job->r.fix, t->fix) == 0 &&
 		    job->r.version >= t->version)
 			return true;
 	}
-	LIST_FOREACH(o, &offer->agent->offers, link)
-	{
+	LIST_FOREACH (o, &offer->agent->offers, link) {
 		if (o != offer && strcmp(o->terms.guest, t->guest) == 0 && strcmp(o->terms.fix, t->fix) == 0 &&
 		    o->terms.version >= t->version)
 			return true;

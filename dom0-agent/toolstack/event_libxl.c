@@ -254,9 +254,9 @@ static void event_occurs(void *user, libxl_event *event)
 	struct fg_xl *xl = user;
 	struct fg_xl_death *watch;
 
-	LIST_FOREACH(watch, &xl->deaths, link)
-	if ((uint64_t)(uintptr_t)watch == event->for_user)
-		break;
+	LIST_FOREACH (watch, &xl->deaths, link)
+		if ((uint64_t)(uintptr_t)watch == event->for_user)
+			break;
 	if (watch && event->type == LIBXL_EVENT_TYPE_DOMAIN_SHUTDOWN) {
 		watch->shutdown = true;
 		watch->reason = event->u.domain_shutdown.shutdown_reason;
@@ -367,9 +367,9 @@ void fg_xl_forget(struct fg_xl *xl, const void *arg)
 
 	if (!xl)
 		return;
-	LIST_FOREACH(ao, &xl->aos, link)
-	if (ao->arg == arg)
-		ao->cb = NULL;
+	LIST_FOREACH (ao, &xl->aos, link)
+		if (ao->arg == arg)
+			ao->cb = NULL;
 }
 
 /*----- open, close, lookup -----*/
@@ -410,10 +410,10 @@ void fg_xl_close(struct fg_xl *xl)
 		 */
 		struct ao *ao;
 		struct hook *hook;
-		LIST_FOREACH(ao, &xl->aos, link)
-		event_del(ao->ev);
-		LIST_FOREACH(hook, &xl->hooks, link)
-		event_del(hook->ev);
+		LIST_FOREACH (ao, &xl->aos, link)
+			event_del(ao->ev);
+		LIST_FOREACH (hook, &xl->hooks, link)
+			event_del(hook->ev);
 		fg_log_debug("libxl: closed with operations under way");
 		return;
 	}

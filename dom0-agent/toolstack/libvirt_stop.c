@@ -100,8 +100,7 @@ void lv_stop_changed(struct lv_ts *ts, const char *uuid)
 {
 	struct lv_stop *stop;
 
-	LIST_FOREACH(stop, &ts->stops, link)
-	{
+	LIST_FOREACH (stop, &ts->stops, link) {
 		if (uuid && strcmp(stop->uuid, uuid) != 0)
 			continue;
 		if (stop->calling)

@@ -42,9 +42,9 @@ static void watch_ready(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	struct fg_xs_watch *watch;
-	LIST_FOREACH(watch, &xs->watches, link)
-	if (!strcmp(watch->token, got[XS_WATCH_TOKEN]))
-		break;
+	LIST_FOREACH (watch, &xs->watches, link)
+		if (!strcmp(watch->token, got[XS_WATCH_TOKEN]))
+			break;
 	free(got);
 	if (watch)
 		watch->cb(watch->arg);

@@ -54,9 +54,9 @@ static void look_at(struct xl_ts *ts, const char *path)
 	struct stat st;
 	struct xl_file *file;
 
-	LIST_FOREACH(file, &ts->files, link)
-	if (!strcmp(file->path, path))
-		break;
+	LIST_FOREACH (file, &ts->files, link)
+		if (!strcmp(file->path, path))
+			break;
 	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode)) {
 		if (file)
 			file_free(file);
@@ -101,9 +101,9 @@ struct xl_file *xl_file_by_uuid(struct xl_ts *ts, const char *uuid)
 	struct xl_file *file, *best = NULL;
 
 	/* A link in auto/ is the same guest: prefer the file in /etc/xen itself. */
-	LIST_FOREACH(file, &ts->files, link)
-	if (!strcmp(file->uuid, uuid) && (!best || strlen(file->path) < strlen(best->path)))
-		best = file;
+	LIST_FOREACH (file, &ts->files, link)
+		if (!strcmp(file->uuid, uuid) && (!best || strlen(file->path) < strlen(best->path)))
+			best = file;
 	return best;
 }
 

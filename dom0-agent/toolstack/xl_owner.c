@@ -83,9 +83,9 @@ void xl_disown(struct xl_ts *ts, const char *uuid)
 	fg_autofree char *path = state_path(ts, uuid);
 	struct xl_owned *owned;
 
-	LIST_FOREACH(owned, &ts->owned, link)
-	if (!strcmp(owned->uuid, uuid) && !owned->disowned)
-		break;
+	LIST_FOREACH (owned, &ts->owned, link)
+		if (!strcmp(owned->uuid, uuid) && !owned->disowned)
+			break;
 	if (path && fg_file_remove_durable(path, NULL) < 0)
 		fg_log_warn("%s cannot be removed, ignoring", path);
 	if (!owned)

@@ -260,10 +260,11 @@ static struct xl_file *file_pick(struct scan *scan)
 	struct xl_ts *ts = scan->op.ts;
 	struct xl_file *file;
 
-	LIST_FOREACH(file, &ts->files, link)
-	if (file->uuid[0] && (!scan->uuid[0] || !strcmp(file->uuid, scan->uuid)) &&
-	    file == xl_file_by_uuid(ts, file->uuid) && !was_tried(scan, file->path) && !uuid_exists(scan, file->uuid))
-		return file;
+	LIST_FOREACH (file, &ts->files, link)
+		if (file->uuid[0] && (!scan->uuid[0] || !strcmp(file->uuid, scan->uuid)) &&
+		    file == xl_file_by_uuid(ts, file->uuid) && !was_tried(scan, file->path) &&
+		    !uuid_exists(scan, file->uuid))
+			return file;
 	return NULL;
 }
 
@@ -295,9 +296,9 @@ static void scan_file_read(void *arg, int rc, json_t *config, const struct fg_er
 
 	if (rc < 0)
 		fg_log_debug("%s: %s, ignoring", scan->file_path, err->text);
-	LIST_FOREACH(file, &scan->op.ts->files, link)
-	if (!strcmp(file->path, scan->file_path))
-		break;
+	LIST_FOREACH (file, &scan->op.ts->files, link)
+		if (!strcmp(file->path, scan->file_path))
+			break;
 	if (rc == 0 && file && !file->config)
 		file->config = json_incref(config);
 	if (rc == 0)

@@ -58,11 +58,19 @@
 #define FG_FIXVM_TRUST_PATH "/fixgate/trust"
 
 /* X(NAME, "name") in the order they may come; OUTPUT and PROGRESS repeat. */
-#define FG_FIXVM_MESSAGE_LIST(X)                                                                                       \
-	X(HELLO, "hello")                                                                                              \
-	X(NET_UP, "net-up")                                                                                            \
-	X(PROGRESS, "progress") X(VERIFIED, "verified") X(CLOSED, "closed") X(MOUNTED, "mounted")                      \
-		X(APPLIES, "applies") X(RUNNING, "running") X(OUTPUT, "output") X(RESULT, "result")
+/* clang-format off */
+#define FG_FIXVM_MESSAGE_LIST(X) \
+	X(HELLO, "hello") \
+	X(NET_UP, "net-up") \
+	X(PROGRESS, "progress") \
+	X(VERIFIED, "verified") \
+	X(CLOSED, "closed") \
+	X(MOUNTED, "mounted") \
+	X(APPLIES, "applies") \
+	X(RUNNING, "running") \
+	X(OUTPUT, "output") \
+	X(RESULT, "result")
+/* clang-format on */
 
 enum fg_fixvm_message {
 #define FG_FIXVM_ENUM(name, str) FG_FIXVM_##name,

@@ -238,9 +238,9 @@ static bool is_running(const struct fg_publisher *publisher, const char *digest)
 {
 	const struct publication *p;
 
-	TAILQ_FOREACH(p, &publisher->running, entry)
-	if (!strcmp(p->digest, digest))
-		return true;
+	TAILQ_FOREACH (p, &publisher->running, entry)
+		if (!strcmp(p->digest, digest))
+			return true;
 	return false;
 }
 

@@ -89,8 +89,7 @@ struct fake_event *fake_later(struct fake *f, int64_t ms, void (*fn)(void *), vo
 	e->n = f->next_event++;
 	e->fn = fn;
 	e->arg = arg;
-	TAILQ_FOREACH(other, &f->queue, link)
-	{
+	TAILQ_FOREACH (other, &f->queue, link) {
 		if (other->due_ms > e->due_ms) {
 			TAILQ_INSERT_BEFORE(other, e, link);
 			return e;
@@ -115,8 +114,7 @@ static void clock_cancel(struct fg_clock *clock, struct fg_timer *timer)
 	struct fake *f = (struct fake *)clock;
 	struct fake_event *e = NULL;
 
-	TAILQ_FOREACH(e, &f->queue, link)
-	{
+	TAILQ_FOREACH (e, &f->queue, link) {
 		if (e == (struct fake_event *)timer) {
 			TAILQ_REMOVE(&f->queue, e, link);
 			free(e);
