@@ -61,6 +61,8 @@ def flipped_bytes(scene, tap):
     end = scene.wait_end("web1", 300, fix=fix, after=after)
     mend(*undo)
     tap.ok(end["state"] in ("failed", "rolled-back"), f"flipped byte in the payload: {end['state']} ({end.get('reason')})")
+    tap.ok(scene.isolated("web1"), "web1 is isolated (on_failure = isolate)")
+    scene.ctl("release", "web1")
     back_as_before(scene, tap, "web1")
     tap.ok(scene.lab.guest("web1", "dpkg-query -W -f '${Version}' fgdemo").stdout.strip() == "1.0", "nothing was installed")
 
