@@ -16,7 +16,8 @@
 #include <sys/queue.h>
 
 #define FG_CTL_SOCKET "ctl.sock"
-#define FG_CTL_GROUP "fixgate"
+/* Not the group of fixgate-net's user: what speaks with the network has no business on this socket. */
+#define FG_CTL_GROUP "fixgate-ctl"
 #define FG_CTL_CLIENTS_MAX 64
 
 struct fg_frame;

@@ -44,6 +44,7 @@ struct fg_fixvm {
 	LIST_ENTRY(fg_fixvm) link;
 	struct fg_fixvms *vms;
 	char *name;
+	char uuid[37];
 	struct fg_vm_xl_config *config;
 	uint32_t domid;
 	bool making; /* libxl writes to config and domid */
@@ -78,6 +79,7 @@ struct destroy {
 
 static void create_begin(struct fg_fixvm *vm);
 static void made(void *arg, int rc);
+static void vm_destroy(struct fg_fixvms *vms, const char *uuid, fg_ts_done_cb *cb, void *arg);
 static void tty_ready(void *arg);
 static void created(struct fg_fixvm *vm, int rc);
 static void console_ready(evutil_socket_t fd, short what, void *arg);
@@ -201,6 +203,7 @@ static struct fg_fixvm *vm_create(struct fg_fixvms *vms, const struct fg_fixvm_s
 	vm->created_cb = cb;
 	vm->cb_arg = arg;
 	vm->name = fg_strdup(spec->name);
+	memcpy(vm->uuid, spec->uuid, sizeof(vm->uuid));
 	vm->timer = evtimer_new(vms->base, timer_fired, vm);
 	vm->soon = evtimer_new(vms->base, soon_fired, vm);
 	LIST_INSERT_HEAD(&vms->vms, vm, link);
@@ -221,6 +224,13 @@ static void create_begin(struct fg_fixvm *vm)
 		      libxl_domain_create_new(fg_xl_ctx(xl), fg_vm_xl_config_of(vm->config), &vm->domid, &how, NULL));
 }
 
+static void late_one_gone(void *arg, int rc, const struct fg_error *err)
+{
+	(void)arg;
+	if (rc < 0)
+		fg_log_err("a fix VM that nobody waits for any more cannot be destroyed: %s", err->text);
+}
+
 static void made(void *arg, int rc)
 {
 	struct fg_fixvm *vm = arg;
@@ -228,6 +238,9 @@ static void made(void *arg, int rc)
 
 	vm->making = false;
 	if (vm->forgotten) {
+		/* Made after its job gave it up: it is paused, has run nothing, and must not keep the disks. */
+		if (rc == 0)
+			vm_destroy(vm->vms, vm->uuid, late_one_gone, NULL);
 		vm_free(vm);
 		return;
 	}

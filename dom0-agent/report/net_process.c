@@ -119,10 +119,8 @@ static int spawn(struct fg_net_process *np, struct fg_error *err)
 		return fg_error_errno(err, FG_EIO, errno, "fork");
 	}
 	rc = fg_frame_new(np->base, fds[0], &events, &np->frame, err);
-	if (rc < 0) {
-		close(fds[0]);
+	if (rc < 0) /* which has closed the descriptor */
 		reap(np);
-	}
 	return rc;
 }
 
