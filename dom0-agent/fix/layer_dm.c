@@ -192,8 +192,8 @@ static int map(const struct call *call, const char *origin, uint64_t bytes, stru
 
 static int do_create(struct call *call, struct fg_error *err)
 {
-	bool exists = false, block;
-	uint64_t bytes;
+	bool exists = false, block = false;
+	uint64_t bytes = 0;
 	char loop[32];
 
 	int rc = fg_dm_check(err);
@@ -225,8 +225,8 @@ static int fsync_dir(const char *dir, struct fg_error *err)
 /* Store and origin are checked as a whole before the marker is written: up to there the layer can still be dropped. */
 static int copy(struct call *call, struct fg_error *err)
 {
-	bool block;
-	uint64_t origin_bytes, store_bytes;
+	bool block = false;
+	uint64_t origin_bytes = 0, store_bytes = 0;
 	struct fg_cow cow = { 0 };
 	fg_autoclose int store = open(call->store, O_RDONLY | O_CLOEXEC);
 

@@ -3,6 +3,7 @@
 
 #include "lib/util.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
@@ -88,6 +89,7 @@ static int by_old(const void *a, const void *b)
 /* Reads area by area until an entry is empty; every number is checked before it is used. */
 static int areas_read(int fd, uint64_t store_bytes, uint64_t origin_bytes, struct fg_cow *cow, struct fg_error *err)
 {
+	assert(cow->chunk_bytes);
 	const uint64_t per_area = cow->chunk_bytes / EXCEPTION_BYTES;
 	const uint64_t store_chunks = store_bytes / cow->chunk_bytes;
 	const uint64_t origin_chunks = (origin_bytes + cow->chunk_bytes - 1) / cow->chunk_bytes;

@@ -122,7 +122,7 @@ int fg_dm_create(const char *name, const char *uuid, const char *target, const c
 
 int fg_dm_exists(const char *name, bool *exists, int *open_count, struct fg_error *err)
 {
-	struct dm_info info;
+	struct dm_info info = { 0 };
 	struct dm_task *t = task(DM_DEVICE_INFO, name);
 	int ok = t && dm_task_run(t) && dm_task_get_info(t, &info);
 
@@ -138,8 +138,8 @@ int fg_dm_exists(const char *name, bool *exists, int *open_count, struct fg_erro
 
 int fg_dm_remove(const char *name, struct fg_error *err)
 {
-	bool exists;
-	int open_count;
+	bool exists = false;
+	int open_count = 0;
 
 	int rc = fg_dm_exists(name, &exists, &open_count, err);
 	if (rc < 0 || !exists)

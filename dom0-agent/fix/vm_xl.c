@@ -144,17 +144,21 @@ static void destroy_free(struct destroy *d)
 
 static void vms_close(struct fg_fixvms *vms)
 {
-	struct fg_fixvm *vm;
-	struct destroy *d;
+	struct fg_fixvm *vm, *next_vm;
+	struct destroy *d, *next_d;
 
 	if (!vms)
 		return;
 	fg_xl_close(vms->xl);
 	vms->xl = NULL;
-	while ((vm = LIST_FIRST(&vms->vms)))
+	for (vm = LIST_FIRST(&vms->vms); vm; vm = next_vm) {
+		next_vm = LIST_NEXT(vm, link);
 		vm_free(vm);
-	while ((d = LIST_FIRST(&vms->destroys)))
+	}
+	for (d = LIST_FIRST(&vms->destroys); d; d = next_d) {
+		next_d = LIST_NEXT(d, link);
 		destroy_free(d);
+	}
 	fg_xs_close(vms->xs);
 	free(vms);
 }

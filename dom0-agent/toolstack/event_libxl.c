@@ -396,12 +396,14 @@ int fg_xl_open(struct event_base *base, struct fg_xl **out, struct fg_error *err
 
 void fg_xl_close(struct fg_xl *xl)
 {
-	struct fg_xl_death *watch;
+	struct fg_xl_death *watch, *next;
 
 	if (!xl)
 		return;
-	while ((watch = LIST_FIRST(&xl->deaths)))
+	for (watch = LIST_FIRST(&xl->deaths); watch; watch = next) {
+		next = LIST_NEXT(watch, link);
 		fg_xl_death_unwatch(watch);
+	}
 	xl->closed = true;
 	if (!LIST_EMPTY(&xl->aos)) {
 		/*

@@ -56,10 +56,12 @@ static void stop_free(struct lv_stop *stop)
 
 void lv_stop_free_all(struct lv_ts *ts)
 {
-	struct lv_stop *stop;
+	struct lv_stop *stop, *next;
 
-	while ((stop = LIST_FIRST(&ts->stops)))
+	for (stop = LIST_FIRST(&ts->stops); stop; stop = next) {
+		next = LIST_NEXT(stop, link);
 		stop_free(stop);
+	}
 }
 
 static void step(struct lv_stop *stop, const char *what)

@@ -66,17 +66,33 @@ static void nic_kind(const char *type, unsigned index, struct fg_guest *g)
 		fg_guest_refuse(g, "NIC %u is of type %s, which the filter cannot reach", index, type ? type : "?");
 }
 
+/* N of "vifD.N" or "vifD.N-emu" */
+static bool vif_devid(const char *name, unsigned *out)
+{
+	char *end;
+
+	if (strncmp(name, "vif", 3) != 0)
+		return false;
+	(void)strtoul(name + 3, &end, 10);
+	if (end == name + 3 || *end != '.')
+		return false;
+	const char *devid = end + 1;
+	unsigned long n = strtoul(devid, &end, 10);
+	*out = (unsigned)n;
+	return end != devid && n < 65536;
+}
+
 static int nic_from_xml(const xmlNode *node, unsigned index, bool xen, struct fg_guest *g, struct fg_error *err)
 {
 	struct fg_nic *nic = &g->nics[index];
 	fg_autofree char *type = attribute(node, "type"), *mac = attribute(child(node, "mac"), "address");
 	fg_autofree char *bridge = attribute(child(node, "source"), "bridge");
 	fg_autofree char *target = attribute(child(node, "target"), "dev");
-	unsigned domid, devid;
+	unsigned devid;
 
 	nic->devid = index;
 	/* libxl numbers NICs; the name tells the number after a hot-unplug */
-	if (xen && target && sscanf(target, "vif%u.%u", &domid, &devid) == 2)
+	if (xen && target && vif_devid(target, &devid))
 		nic->devid = devid;
 	if (!mac || fg_mac_parse(mac, nic->mac, err) < 0)
 		return fg_error_set(err, FG_EFORMAT, "interface %u has no MAC address", index);

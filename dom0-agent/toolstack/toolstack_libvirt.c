@@ -199,7 +199,7 @@ void lv_changed(struct lv_ts *ts, const char *uuid)
 static void lv_close(struct fg_toolstack *opaque)
 {
 	struct lv_ts *ts = (struct lv_ts *)opaque;
-	struct lv_wait *wait;
+	struct lv_wait *wait, *next;
 
 	if (!ts)
 		return;
@@ -211,8 +211,10 @@ static void lv_close(struct fg_toolstack *opaque)
 		lv_work(&close_call.job);
 	}
 	lv_stop_free_all(ts);
-	while ((wait = LIST_FIRST(&ts->waits)))
+	for (wait = LIST_FIRST(&ts->waits); wait; wait = next) {
+		next = LIST_NEXT(wait, link);
 		wait_free(wait);
+	}
 	fg_xs_close(ts->xs);
 	free(ts->uri);
 	free(ts);

@@ -66,15 +66,17 @@ static void something_changed(void *arg)
 static void xl_close(struct fg_toolstack *opaque)
 {
 	struct xl_ts *ts = (struct xl_ts *)opaque;
-	struct xl_op *op;
+	struct xl_op *op, *next;
 
 	if (!ts)
 		return;
 	xl_owned_free(ts);
 	fg_xl_close(ts->xl); /* before what its operations point to */
 	ts->xl = NULL;
-	while ((op = LIST_FIRST(&ts->ops)))
+	for (op = LIST_FIRST(&ts->ops); op; op = next) {
+		next = LIST_NEXT(op, link);
 		xl_op_free(op);
+	}
 	for (size_t i = 0; i < FG_COUNT(ts->watches); i++)
 		fg_xs_unwatch(ts->watches[i]);
 	fg_xs_close(ts->xs);

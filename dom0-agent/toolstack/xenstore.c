@@ -70,12 +70,14 @@ int fg_xs_open(struct event_base *base, struct fg_xs **out, struct fg_error *err
 
 void fg_xs_close(struct fg_xs *xs)
 {
-	struct fg_xs_watch *watch;
+	struct fg_xs_watch *watch, *next;
 
 	if (!xs)
 		return;
-	while ((watch = LIST_FIRST(&xs->watches)))
+	for (watch = LIST_FIRST(&xs->watches); watch; watch = next) {
+		next = LIST_NEXT(watch, link);
 		fg_xs_unwatch(watch);
+	}
 	if (xs->ev)
 		event_free(xs->ev);
 	xs_close(xs->handle);

@@ -52,22 +52,35 @@ bool fg_xl_command_parse(char *const *argv, size_t n, const char **file, size_t 
 	return true;
 }
 
+/* "12) to die [pid 345]": a number, then what must follow it. */
+static bool number_then(const char **text, const char *after, unsigned long *out)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)**text))
+		return false;
+	*out = strtoul(*text, &end, 10);
+	size_t len = strlen(after);
+	if (strncmp(end, after, len) != 0)
+		return false;
+	*text = end + len;
+	return true;
+}
+
 uint32_t fg_xl_log_domid(const char *log, pid_t pid)
 {
-	static const char mark[] = "Waiting for domain ";
+	static const char mark[] = "Waiting for domain ", tag[] = " (domid ";
 	uint32_t domid = 0;
 
 	for (const char *line = strstr(log, mark); line; line = strstr(line + 1, mark)) {
-		size_t len = strcspn(line, "\n");
-		fg_autofree char *copy = strndup(line, len);
-		char *tail = copy ? strstr(copy, " (domid ") : NULL;
-		unsigned id = 0;
-		long by = 0;
+		const char *end = line + strcspn(line, "\n"), *tail = NULL;
+		unsigned long id = 0, by = 0;
 		/* A name may hold anything: take the last " (domid ". */
-		for (char *next = tail; next; next = strstr(next + 1, " (domid "))
-			tail = next;
-		if (tail && sscanf(tail, " (domid %u) to die [pid %ld]", &id, &by) == 2 && by == (long)pid)
-			domid = id;
+		for (const char *at = strstr(line, tag); at && at < end; at = strstr(at + 1, tag))
+			tail = at + strlen(tag);
+		if (tail && number_then(&tail, ") to die [pid ", &id) && number_then(&tail, "]", &by) &&
+		    by == (unsigned long)pid && id <= UINT32_MAX)
+			domid = (uint32_t)id;
 	}
 	return domid;
 }
@@ -86,11 +99,14 @@ static uint64_t start_ticks(const char *proc, pid_t pid)
 
 	if (proc_read(proc, pid, "stat", 4096, &stat, NULL) < 0)
 		return 0;
-	/* proc(5): field 22, after the name in parentheses, which may hold anything */
-	char *p = strrchr(stat, ')');
-	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-			 &ticks) != 1)
-		return 0;
+	/* proc(5): field 22; the name in parentheses, field 2, may hold anything */
+	const char *p = strrchr(stat, ')');
+	for (int field = 2; p && field < 22; field++) {
+		p = strchr(p, ' ');
+		p = p ? p + 1 : NULL;
+	}
+	if (p)
+		ticks = strtoull(p, NULL, 10);
 	return ticks;
 }
 

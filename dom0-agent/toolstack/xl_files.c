@@ -28,9 +28,12 @@ static void file_free(struct xl_file *file)
 
 void xl_files_free(struct xl_ts *ts)
 {
-	struct xl_file *file;
-	while ((file = LIST_FIRST(&ts->files)))
+	struct xl_file *file, *next;
+
+	for (file = LIST_FIRST(&ts->files); file; file = next) {
+		next = LIST_NEXT(file, link);
 		file_free(file);
+	}
 }
 
 /* Only `uuid`: reading one key in this process is cheap, the dry run comes when the guest is asked for. */

@@ -12,8 +12,8 @@
 #include <sys/queue.h>
 
 #define FG_XL_PROGRAM "xl"
-#define FG_XL_DRYRUN_MS 30000
-#define FG_XL_CREATE_MS 180000
+#define FG_XL_DRYRUN_MS 60000
+#define FG_XL_CREATE_MS 300000 /* libxl itself gives each hot-plug script 40 s */
 #define FG_XL_CONFIG_DIR "/etc/xen"
 
 struct xl_ts;

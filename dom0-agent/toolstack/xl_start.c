@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Bringing a guest back.  In this order: start_scanned (is it there already?) -> file_read (would its file make the same
- * domain?) -> with_xl -> xl_ended, or with_libxl -> libxl_made -> start_found -> start_end.
+ * domain?) -> with_xl -> xl_ended [-> undo -> undone], or with_libxl -> libxl_made -> start_found -> start_end.
  */
 #include "dom0-agent/toolstack/child.h"
 #include "dom0-agent/toolstack/xl_config.h"
+#include "dom0-agent/toolstack/xl_daemon.h"
 #include "dom0-agent/toolstack/xl_private.h"
 #include "lib/log.h"
 #include "lib/util.h"
@@ -36,6 +37,8 @@ static void with_xl(struct start *start);
 static void xl_ended(void *arg, const struct fg_child_result *result, const struct fg_error *error);
 static void with_libxl(struct start *start);
 static void libxl_made(void *arg, int rc);
+static void undo(struct start *start, const struct fg_error *err);
+static void undone(void *arg, int rc);
 static void start_found(void *arg, int rc, struct xl_found *found, size_t n, const struct fg_error *err);
 static void start_end(struct start *start, int rc, const struct fg_guest *guest, const struct fg_error *err);
 
@@ -186,14 +189,51 @@ static void xl_ended(void *arg, const struct fg_child_result *result, const stru
 
 	start->child = NULL;
 	if (error) {
-		start_end(start, -error->code, NULL, error);
+		err = *error;
+		(void)fg_error_wrap(&err, "xl create %s", start->file);
+		undo(start, &err);
 	} else if (!fg_child_succeeded(result)) {
 		fg_child_last_line(result, line, sizeof(line));
 		(void)fg_error_set(&err, FG_EFAILED, "xl create %s: %s", start->file, line);
-		start_end(start, -FG_EFAILED, NULL, &err);
+		undo(start, &err);
 	} else {
 		xl_scan(start->op.ts, start->uuid, start_found, start);
 	}
+}
+
+/* An xl that was killed leaves half a domain: the next try must not take it for the guest. */
+static void undo(struct start *start, const struct fg_error *err)
+{
+	struct fg_xl *xl = start->op.ts->xl;
+	struct fg_xl_daemon daemon = { 0 };
+	libxl_dominfo info;
+	uint32_t domid = 0;
+
+	start->early = *err;
+	libxl_dominfo_init(&info);
+	bool half = fg_xl_find(xl, start->uuid, &domid, &info, NULL) == 0 && info.paused;
+	libxl_dominfo_dispose(&info);
+	/* One that runs, or has its xl process, was made by somebody else meanwhile. */
+	if (half && fg_xl_daemon_find("/proc", domid, &daemon, NULL) == 0) {
+		fg_xl_daemon_release(&daemon);
+		half = false;
+	}
+	if (!half) {
+		undone(start, 0);
+		return;
+	}
+	fg_log_warn("guest %s: %s: destroying what was made of it", start->uuid, err->text);
+	libxl_asyncop_how how = fg_xl_how(xl, undone, start);
+	fg_xl_started(xl, &how, libxl_domain_destroy(fg_xl_ctx(xl), domid, &how));
+}
+
+static void undone(void *arg, int rc)
+{
+	struct start *start = arg;
+
+	if (rc && rc != ERROR_DOMAIN_NOTFOUND)
+		fg_log_err("guest %s: half a domain is left: %s", start->uuid, fg_xl_error_name(rc));
+	start_end(start, -start->early.code, NULL, &start->early);
 }
 
 static void with_libxl(struct start *start)

@@ -92,8 +92,8 @@ def reboot_under_xl(lab):
     before = lab.domid("web1")
     lab.ok(lab.dom0("pgrep -fc '[b]in/xl create .*web1.cfg'", check=False).stdout.strip() == "1", "web1 has its daemon again")
     lab.guest("web1", "setsid sh -c 'sleep 1; reboot' >/dev/null 2>&1 </dev/null &")
-    wait_for(lambda: lab.domid("web1") not in (None, before), 180, "web1's new domain")
-    wait_for(lambda: lab.banner("web1"), 180, "web1's daemon after its reboot")
+    wait_for(lambda: lab.domid("web1") not in (None, before), 240, "web1's new domain")
+    wait_for(lambda: lab.banner("web1"), 300, "web1's daemon after its reboot")
     lab.ok(True, "web1 comes back from a reboot of its own")
 
 
