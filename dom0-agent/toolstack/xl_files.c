@@ -60,21 +60,19 @@ static void look_at(struct xl_ts *ts, const char *path)
 	LIST_FOREACH (file, &ts->files, link)
 		if (!strcmp(file->path, path))
 			break;
-	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode)) {
-		if (file)
-			file_free(file);
-		return;
-	}
+	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+		return; /* one that went is forgotten by the caller */
 	if (file && file->size == st.st_size && file->mtime.tv_sec == st.st_mtim.tv_sec &&
 	    file->mtime.tv_nsec == st.st_mtim.tv_nsec)
 		return;
-	if (file)
-		file_free(file);
-	file = fg_calloc(1, sizeof(*file));
-	file->path = fg_strdup(path);
+	if (!file) {
+		file = fg_calloc(1, sizeof(*file));
+		file->path = fg_strdup(path);
+		LIST_INSERT_HEAD(&ts->files, file, link);
+	}
+	json_decref(FG_TAKE(file->config));
 	file->size = st.st_size;
 	file->mtime = st.st_mtim;
-	LIST_INSERT_HEAD(&ts->files, file, link);
 	read_uuid(file);
 }
 
