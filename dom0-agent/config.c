@@ -50,6 +50,7 @@ static const struct key keys[] = {
 	VALUE("agent", "net", KIND_PATH, net_program, "/usr/sbin/fixgate-net"),
 	VALUE("fixvm", "kernel", KIND_PATH, fixvm_kernel, "/usr/lib/fixgate/fixvm/vmlinux"),
 	VALUE("fixvm", "initrd", KIND_PATH, fixvm_initrd, "/usr/lib/fixgate/fixvm/initrd.img"),
+	CHOICE("fixvm", "type", fixvm_pv, "auto", "pv", "auto"),
 	NUMBER("fixvm", "memory_mb", fixvm_memory_mb, 64, 65536, "512"),
 	NUMBER("fixvm", "vcpus", fixvm_vcpus, 1, 64, "1"),
 	NUMBER("fixvm", "parallel", parallel, 1, 64, "1"),

@@ -6,7 +6,7 @@
  *	[server]   address = 10.99.0.2 (an IP, never a name), port = 8443, ca, cert, key (PEM files)
  *	[trust]    dir = /etc/fixgate/trust
  *	[agent]    state_dir = /var/lib/fixgate, run_dir = /run/fixgate, user = fixgate, net = path of fixgate-net
- *	[fixvm]    kernel, initrd, memory_mb = 512, vcpus = 1, parallel = 1, layer_dir = <state_dir>/layers
+ *	[fixvm]    kernel, initrd, type = auto|pv (auto: PVH where the host can, else PV), memory_mb = 512, vcpus = 1, parallel = 1, layer_dir = <state_dir>/layers
  *	[toolstack] xl = yes, libvirt = xen:///system (empty: none)
  *	[policy]   release = before-boot|after-health, on_failure = isolate|release, on_health_failure = hold|release,
  *	           inspect = yes (look for the fix on a read-only view of the disks before the guest is isolated)
@@ -37,6 +37,7 @@ struct fg_agent_config {
 	char *trust_dir;
 	char *state_dir, *run_dir, *user, *net_program;
 	char *fixvm_kernel, *fixvm_initrd, *layer_dir;
+	bool fixvm_pv;
 	uint32_t fixvm_memory_mb, fixvm_vcpus, parallel;
 	bool xl;
 	char *libvirt_uri; /* NULL: none */

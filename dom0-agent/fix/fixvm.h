@@ -27,6 +27,7 @@ struct fg_fixvm_spec {
 	char *name;
 	const char *kernel; /* uncompressed ELF or bzImage */
 	const char *initrd; /* with the job's cpio appended */
+	bool pv; /* PV also where PVH would do */
 	uint32_t memory_mb;
 	uint32_t vcpus;
 	bool has_nic;

@@ -213,6 +213,7 @@ static void make(struct fg_job *job)
 	struct fg_fixvm_spec spec = { .name = name,
 				      .kernel = agent->config->fixvm_kernel,
 				      .initrd = initrd,
+				      .pv = agent->config->fixvm_pv,
 				      .memory_mb = agent->config->fixvm_memory_mb,
 				      .vcpus = agent->config->fixvm_vcpus,
 				      .has_nic = !run->inspect,

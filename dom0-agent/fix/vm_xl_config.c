@@ -72,9 +72,9 @@ static void devices(const struct fg_fixvm_spec *spec, libxl_domain_config *d)
 int fg_vm_xl_config_new(libxl_ctx *ctx, const struct fg_fixvm_spec *spec, struct fg_vm_xl_config **out,
 			struct fg_error *err)
 {
-	libxl_domain_type type = LIBXL_DOMAIN_TYPE_INVALID;
+	libxl_domain_type type = LIBXL_DOMAIN_TYPE_PV;
 
-	int rc = domain_type(ctx, &type, err);
+	int rc = spec->pv ? 0 : domain_type(ctx, &type, err);
 	if (rc < 0)
 		return rc;
 	struct fg_vm_xl_config *config = fg_calloc(1, sizeof(*config));

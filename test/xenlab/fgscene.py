@@ -183,6 +183,7 @@ class Scene:
             "[trust]", "dir = /etc/fixgate/trust",
             "[agent]", "user = fixgate", "net = /usr/libexec/fixgate/fixgate-net",
             "[fixvm]", "kernel = /usr/lib/fixgate/vmlinux", "initrd = /usr/lib/fixgate/initrd", "memory_mb = 384",
+            "type = pv",    # the emulation of nested paging lets a PVH domain triple-fault now and then
             "parallel = 2",
             "[toolstack]", "xl = yes", "libvirt = " + os.environ.get("FG_LIBVIRT", "xen:///system"),
             "[policy]"] + [f"{k} = {v}" for k, v in lines.items()] + [
