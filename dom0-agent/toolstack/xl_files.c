@@ -61,7 +61,7 @@ static void look_at(struct xl_ts *ts, const char *path)
 		if (!strcmp(file->path, path))
 			break;
 	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
-		return; /* one that went is forgotten by the caller */
+		return;
 	if (file && file->size == st.st_size && file->mtime.tv_sec == st.st_mtim.tv_sec &&
 	    file->mtime.tv_nsec == st.st_mtim.tv_nsec)
 		return;
@@ -79,14 +79,15 @@ static void look_at(struct xl_ts *ts, const char *path)
 void xl_files_refresh(struct xl_ts *ts)
 {
 	static const char *const patterns[] = { FG_XL_CONFIG_DIR "/*.cfg", FG_XL_CONFIG_DIR "/auto/*" };
-	struct xl_file *file, *next;
+	struct xl_file *file;
+	struct stat st;
 
-	for (file = LIST_FIRST(&ts->files); file; file = next) {
-		next = LIST_NEXT(file, link);
-		struct stat st;
-		if (stat(file->path, &st) < 0)
-			file_free(file);
-	}
+	LIST_FOREACH (file, &ts->files, link)
+		if (stat(file->path, &st) < 0) {
+			file->uuid[0] = '\0'; /* it may come again */
+			file->size = -1;
+			json_decref(FG_TAKE(file->config));
+		}
 	for (size_t i = 0; i < FG_COUNT(patterns); i++) {
 		glob_t found;
 		if (glob(patterns[i], 0, NULL, &found) == 0) {
