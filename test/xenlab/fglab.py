@@ -27,6 +27,8 @@ import tarfile
 import threading
 import time
 
+import fgwatch
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 CACHE = os.environ.get("FIXGATE_CACHE", "/var/cache/fixgate")
 RUN = os.environ.get("FIXGATE_LAB_RUN", "/var/tmp/fixgate-lab")
@@ -65,6 +67,10 @@ class LabError(Exception):
     pass
 
 
+class EmulatorFault(LabError):
+    """The emulator has failed, not what runs in it."""
+
+
 class CommandFailed(LabError):
     def __init__(self, where, command, result):
         self.result = result
@@ -72,11 +78,18 @@ class CommandFailed(LabError):
         super().__init__(f"{where}: '{command}' exited {result.returncode}: {text.strip()[-2000:]}")
 
 
+def check_emulator():
+    """Raise EmulatorFault if waiting for anything in a lab of this process has become pointless."""
+    if fgwatch.fatal():
+        raise EmulatorFault(fgwatch.fatal())
+
+
 def wait_for(fn, deadline, noun, every=0.2):
     """Call fn until it returns something true (returned), or raise LabError naming the noun after `deadline` seconds."""
     end = time.monotonic() + deadline
     last = None
     while True:
+        check_emulator()
         try:
             value = fn()
             if value:
@@ -215,6 +228,7 @@ class Lab:
         self.procs = []
         self.captures = {}
         self._forbidden = None
+        self._watch = None
         self._lock = threading.Lock()
 
     # --- life -------------------------------------------------------------------------------------------------
@@ -257,6 +271,9 @@ class Lab:
             self._ssh_up()
             self._say(f"dom0's ssh answers after {time.monotonic() - began:.1f} s")
             self.set_clock()
+            if not self.keep:
+                self._watch = fgwatch.Watch(self)
+                self._watch.start()
         except BaseException:
             self.down()
             raise
@@ -283,6 +300,8 @@ class Lab:
 
     def down(self):
         """End everything of this instance; harmless if there is nothing. Also cleans up after a crashed run."""
+        if self._watch:
+            self._watch.stop()
         with contextlib.suppress(OSError, ValueError):
             with open(os.path.join(self.dir, "state.json"), encoding="utf-8") as f:
                 state = json.load(f)
@@ -472,6 +491,12 @@ class Lab:
                 return f.read()
         except OSError:
             return ""
+
+    def emulator_faults(self):
+        """What the emulator, not the product, did wrong so far: lines for a person."""
+        known = ("Triple fault", "soft lockup", "rcu_preempt detected stalls", "rcu_preempt self-detected stall")
+        return (self._watch.found if self._watch else []) + [
+            line.strip() for line in self.console().splitlines() if any(k in line for k in known)]
 
     def dom0(self, command, check=True, timeout=120, input=None, text=True):
         """Run a shell command in dom0 as root; a CompletedProcess. Raises CommandFailed, or LabError after timeout."""
@@ -697,6 +722,6 @@ def collect_garbage():
                 lab.down()
 
 
-__all__ = ["Lab", "LabError", "CommandFailed", "Guest", "GUESTS", "BANNERS", "wait_for", "instances", "collect_garbage",
+__all__ = ["Lab", "LabError", "EmulatorFault", "check_emulator", "CommandFailed", "Guest", "GUESTS", "BANNERS", "wait_for", "instances", "collect_garbage",
            "CACHE", "RUN", "SERVER4", "SERVER6", "SERVER_MAC", "FORBIDDEN4", "FORBIDDEN6", "FORBIDDEN_MAC", "DOM0_4",
            "DOM0_6", "DOM0_MAC"]

@@ -279,6 +279,7 @@ class Scene:
         end = time.monotonic() + deadline
         with self._news:
             while True:
+                fglab.check_emulator()
                 for e in self.events:
                     if (e["guest"] == guest and e["state"] in states and e["t"] >= after and
                             (fix is None or e.get("fix") == fix)):

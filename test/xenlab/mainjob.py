@@ -83,6 +83,7 @@ def _follow(scene, began, say, progress):
     shown, last_poll, done = 0, 0.0, False
     deadline = began + 900
     while not done:
+        fglab.check_emulator()
         with scene._news:
             scene._news.wait(1.0)
             fresh, shown = scene.events[shown:], len(scene.events)
