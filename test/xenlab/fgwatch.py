@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Watch over the emulator: does each CPU of dom0 still get its timer?
+
+QEMU's software emulation can lose a CPU's timer for good (dom0's kernel then speaks of a soft lockup, or of nothing at
+all). A beat comes from each CPU of dom0. A CPU that is silent for KICK seconds is noted, with QEMU's view of its CPUs,
+and QEMU is stopped and continued, which makes it look at its timers anew; after DEAD seconds the lab is given up.
+"""
+
+import subprocess
+import threading
+import time
+
+BEAT, KICK, DEAD = 5, 40, 150
+_fatal = {}     # instance -> what is wrong with its emulator; no wait of this process goes on after it
+
+
+def fatal():
+    """What is wrong with an emulator of this process, or None."""
+    return next(iter(_fatal.values()), None)
+
+
+class Watch:
+    """found: lines that name what the emulator did wrong."""
+
+    def __init__(self, lab, cpus=2):
+        self.lab, self.cpus = lab, cpus
+        self.found = []
+        self._end = threading.Event()
+        self._seen = dict.fromkeys(range(cpus), time.monotonic())
+        self._threads = []
+
+    def start(self):
+        beats = " ".join(f"taskset -c {cpu} sh -c 'while echo {cpu}; do sleep {BEAT}; done' &"
+                         for cpu in range(self.cpus)) + " wait"
+        proc = self.lab.dom0_popen(beats, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for target in (lambda: self._listen(proc), self._judge):
+            thread = threading.Thread(target=target, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self):
+        self._end.set()
+        _fatal.pop(self.lab.instance, None)
+
+    def _listen(self, proc):
+        for line in proc.stdout:
+            if line.strip().isdigit():
+                self._seen[int(line)] = time.monotonic()
+        self._end.set()     # dom0 was powered off, or the connection is gone: nothing can be said any more
+
+    def _judge(self):
+        kicked = 0.0
+        while not self._end.wait(1):
+            now = time.monotonic()
+            cpu, seen = min(self._seen.items(), key=lambda item: item[1])
+            silent = now - seen
+            if silent > DEAD:
+                self.found.append(f"CPU {cpu} of dom0 gave no sign for {silent:.0f} s, and is given up")
+                _fatal[self.lab.instance] = self.found[-1]
+                return
+            if silent > KICK and now - kicked > KICK:
+                kicked = now
+                self.found.append(f"CPU {cpu} of dom0 gave no sign for {silent:.0f} s: {self._kick()}")
+
+    def _kick(self):
+        try:
+            qmp = self.lab.qmp()
+            registers = qmp("human-monitor-command", **{"command-line": "info registers -a"})
+            qmp("stop")
+            qmp("cont")
+            qmp.close()
+        except Exception as error:  # pylint: disable=broad-except
+            return f"QEMU's monitor: {error}"
+        where = [line.strip() for line in registers.splitlines() if line.startswith(("CPU#", "RIP="))]
+        return "stopped and continued; " + "; ".join(where)
