@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <fixgate/catalogue.h>
 #include <lib/util.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -163,6 +164,9 @@ static int alt_names(const struct fg_pki_request *r, char **out, struct fg_error
 
 static int leaf_extensions(X509 *cert, X509 *ca, const struct fg_pki_request *r, struct fg_error *err)
 {
+	static const char *const usages[] = { [FG_PKI_SERVER] = "serverAuth",
+					      [FG_PKI_CLIENT] = "clientAuth",
+					      [FG_PKI_CATALOGUE] = "critical," FG_CATALOGUE_EKU };
 	fg_autofree char *names = NULL;
 	int rc = alt_names(r, &names, err);
 
@@ -171,7 +175,7 @@ static int leaf_extensions(X509 *cert, X509 *ca, const struct fg_pki_request *r,
 	if (rc == 0)
 		rc = add_ext(cert, ca, NID_key_usage, "critical,digitalSignature", err);
 	if (rc == 0)
-		rc = add_ext(cert, ca, NID_ext_key_usage, r->use == FG_PKI_SERVER ? "serverAuth" : "clientAuth", err);
+		rc = add_ext(cert, ca, NID_ext_key_usage, usages[r->use], err);
 	if (rc == 0)
 		rc = add_ext(cert, ca, NID_subject_key_identifier, "hash", err);
 	if (rc == 0)
@@ -192,6 +196,8 @@ int fg_pki_issue(const char *ca_cert_file, const char *ca_key_file, const struct
 		rc = key_make(&key, err);
 	if (rc == 0)
 		rc = cert_base(key, r->cn, r->ou, FG_PKI_LEAF_DAYS, &cert, err);
+	if (rc == 0 && !add_name(X509_get_subject_name(cert), "serialNumber", r->generation))
+		rc = fg_tls_error(err, FG_EFAILED, "certificate for %s", r->cn);
 	if (rc < 0)
 		return rc;
 	X509_set_issuer_name(cert, X509_get_subject_name(ca));

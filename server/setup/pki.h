@@ -12,9 +12,10 @@
 /* A self-signed CA that may sign end certificates only. Writes both files durably, the key with mode 0600. */
 int fg_pki_ca_make(const char *cert_file, const char *key_file, struct fg_error *err) FG_MUST_CHECK;
 
-enum fg_pki_use { FG_PKI_SERVER, FG_PKI_CLIENT };
+enum fg_pki_use { FG_PKI_SERVER, FG_PKI_CLIENT, FG_PKI_CATALOGUE };
 struct fg_pki_request {
 	const char *cn, *ou; /* ou may be NULL */
+	const char *generation; /* of a key for catalogues (fixgate/catalogue.h), else NULL */
 	enum fg_pki_use use;
 	const char *const *addresses; /* of a server: IP addresses or DNS names */
 	size_t n_addresses;

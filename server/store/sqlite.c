@@ -46,6 +46,16 @@ static const char *const migrations[] = {
 	"CREATE INDEX token_by_expiry ON token(expires_ms);"
 	"CREATE TABLE audit (n INTEGER PRIMARY KEY AUTOINCREMENT, at_ms BIGINT NOT NULL, who TEXT NOT NULL,"
 	"  what TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL);",
+	/* The catalogue (catalogue.h): what was withdrawn and revoked, head digests of bundles, the last one signed. */
+	"CREATE TABLE withdrawn (fix TEXT PRIMARY KEY, version BIGINT NOT NULL, at_ms BIGINT NOT NULL, who TEXT NOT "
+	"NULL,"
+	"  reason TEXT NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE revoked (key_digest TEXT PRIMARY KEY, name TEXT NOT NULL, at_ms BIGINT NOT NULL, who TEXT NOT "
+	"NULL,"
+	"  reason TEXT NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE head (bundle TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE catalogue (id INTEGER PRIMARY KEY, generation BIGINT NOT NULL, version BIGINT NOT NULL,"
+	"  published_s BIGINT NOT NULL, expires_s BIGINT NOT NULL, cms TEXT NOT NULL);",
 };
 
 static int version_get(struct fg_store *store, int64_t *version, struct fg_error *err)

@@ -275,20 +275,23 @@ static int fix_to_offer(struct fg_store *store, const struct fg_store_offer_requ
 			struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = fg_db_query(&store->db, &st, err,
-			     "SELECT version, expires_s FROM fix WHERE id = ?1 AND (?2 = 0 OR version = ?2)"
-			     " ORDER BY version DESC LIMIT 1",
-			     "si", r->fix, r->version);
+	int rc = fg_db_query(
+		&store->db, &st, err,
+		"SELECT version, expires_s FROM fix WHERE id = ?1 AND (?2 = 0 OR version = ?2)"
+		" AND NOT EXISTS (SELECT 1 FROM withdrawn w WHERE w.fix = fix.id AND w.version >= fix.version)"
+		" ORDER BY version DESC LIMIT 1",
+		"si", r->fix, r->version);
 
 	if (rc == 0)
 		rc = fg_db_step(&store->db, st, err);
 	if (rc < 0)
 		return rc;
 	if (rc == 0 && r->version)
-		return fg_error_set(err, FG_ENOTFOUND, "no fix %s of version %" PRId64 " is published", r->fix,
+		return fg_error_set(err, FG_ENOTFOUND,
+				    "no fix %s of version %" PRId64 " is published (and not withdrawn)", r->fix,
 				    r->version);
 	if (rc == 0)
-		return fg_error_set(err, FG_ENOTFOUND, "no fix %s is published", r->fix);
+		return fg_error_set(err, FG_ENOTFOUND, "no fix %s is published (and not withdrawn)", r->fix);
 	if (fg_db_int(st, 1) * 1000 <= r->now_ms)
 		return fg_error_set(err, FG_EREFUSED, "fix %s version %" PRId64 " has expired", r->fix,
 				    fg_db_int(st, 0));
