@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 -include server/bundle/module.mk
-server_store := $(addprefix server/store/,audit.c db.c ledger.c sqlite.c sqlite_clients.c sqlite_offers.c sqlite_reports.c)
+server_store := $(addprefix server/store/,audit.c db.c ledger.c sqlite.c sqlite_certs.c sqlite_clients.c sqlite_offers.c sqlite_reports.c)
 server_http := $(addprefix server/http/,http.c range.c request.c tls.c)
 server_api := $(addprefix server/api/,admin.c agent.c blobs.c check.c clients.c publish.c routes.c)
 $(eval $(call library,fgstore,$(server_store),sqlite3 libcrypto jansson))

@@ -56,6 +56,11 @@ static const char *const migrations[] = {
 	"CREATE TABLE head (bundle TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE catalogue (id INTEGER PRIMARY KEY, generation BIGINT NOT NULL, version BIGINT NOT NULL,"
 	"  published_s BIGINT NOT NULL, expires_s BIGINT NOT NULL, cms TEXT NOT NULL);",
+	"CREATE TABLE certificate (serial TEXT PRIMARY KEY, role TEXT NOT NULL, name TEXT NOT NULL,"
+	"  not_after_s BIGINT NOT NULL, issued_ms BIGINT NOT NULL, revoked_ms BIGINT) WITHOUT ROWID;"
+	"CREATE INDEX certificate_by_name ON certificate(role, name);"
+	"CREATE TABLE enrolment (hash TEXT PRIMARY KEY, host TEXT NOT NULL, made_ms BIGINT NOT NULL,"
+	"  expires_ms BIGINT NOT NULL, used_ms BIGINT, key_hash TEXT, pem TEXT) WITHOUT ROWID;",
 };
 
 static int version_get(struct fg_store *store, int64_t *version, struct fg_error *err)
