@@ -2,7 +2,7 @@
 /*
  * Between hosts, fix VMs, administrators and the fix server: HTTPS (TLS 1.3), JSON, paths under /v1.
  *
- * Roles: a TLS client certificate issued by the server's CA with subject OU=agent | OU=admin and CN=<host or person>;
+ * Roles: a TLS client certificate issued by the server's CA with subject OU=agent | viewer | operator | admin and CN=<host or person>;
  * or, for a fix VM, no certificate and "Authorization: Bearer <token>".  Errors: 4xx/5xx with
  * {"error":{"code":"not-allowed","text":"…"}} (codes: fg_error_name).  Times are epoch milliseconds (`_ms`).
  * UUIDs lower case with dashes; digests SHA-256 in lower-case hex; MACs lower case with colons.
@@ -53,6 +53,8 @@
 #define FG_PROTOCOL_GUESTS_MAX 4096 /* guests of one host */
 #define FG_TOKEN_LIFETIME_S 3600
 #define FG_ROLE_AGENT "agent"
-#define FG_ROLE_ADMIN "admin"
+#define FG_ROLE_ADMIN "admin" /* all that an administrator may */
+#define FG_ROLE_OPERATOR "operator" /* offers fixes, does not publish or enrol */
+#define FG_ROLE_VIEWER "viewer" /* reads */
 
 #endif

@@ -13,28 +13,31 @@ static int offers(struct fg_request *req, void *ctx, json_t **answer, struct fg_
 {
 	struct fg_api *api = ctx;
 
-	if (req->peer.role == FG_ROLE_IS_ADMIN)
+	if (req->peer.role != FG_ROLE_IS_AGENT)
 		return fg_api_offers_all(req, ctx, answer, err);
 	return fg_poll_request(api->poll, req, answer, err);
 }
 
 #define AGENT FG_ROLE_IS_AGENT
+/* What an administrator may: who reads, who offers and rolls out, who publishes, enrols and revokes. */
 #define ADMIN FG_ROLE_IS_ADMIN
-#define ANYBODY (FG_ROLE_NOBODY | FG_ROLE_IS_AGENT | FG_ROLE_IS_ADMIN)
+#define OPERATOR (FG_ROLE_IS_OPERATOR | ADMIN)
+#define VIEWER (FG_ROLE_IS_VIEWER | OPERATOR)
+#define ANYBODY (FG_ROLE_NOBODY | AGENT | VIEWER)
 #define TOKEN FG_ROLE_NOBODY /* the handler checks the token */
 
 const struct fg_route fg_api_routes[] = {
 	{ EVHTTP_REQ_PUT, "/v1/guests", AGENT, fg_api_guests },
-	{ EVHTTP_REQ_GET, "/v1/offers", AGENT | ADMIN, offers },
-	{ EVHTTP_REQ_POST, "/v1/offers", ADMIN, fg_api_offer },
+	{ EVHTTP_REQ_GET, "/v1/offers", AGENT | VIEWER, offers },
+	{ EVHTTP_REQ_POST, "/v1/offers", OPERATOR, fg_api_offer },
 	{ EVHTTP_REQ_POST, "/v1/reports", AGENT, fg_api_reports },
 	{ EVHTTP_REQ_POST, "/v1/tokens", AGENT, fg_api_tokens },
 	{ EVHTTP_REQ_POST, "/v1/requests", AGENT, fg_api_request },
 	{ EVHTTP_REQ_GET | EVHTTP_REQ_HEAD, "/v1/blobs/*", AGENT | TOKEN, fg_api_blob },
 	{ EVHTTP_REQ_PUT, "/v1/fixes/*", ADMIN, fg_api_publish },
-	{ EVHTTP_REQ_GET, "/v1/fixes", ADMIN, fg_api_fixes },
-	{ EVHTTP_REQ_GET, "/v1/clients", ADMIN, fg_api_clients },
-	{ EVHTTP_REQ_GET, "/v1/audit", ADMIN, fg_api_audit },
+	{ EVHTTP_REQ_GET, "/v1/fixes", VIEWER, fg_api_fixes },
+	{ EVHTTP_REQ_GET, "/v1/clients", VIEWER, fg_api_clients },
+	{ EVHTTP_REQ_GET, "/v1/audit", VIEWER, fg_api_audit },
 	{ EVHTTP_REQ_GET | EVHTTP_REQ_HEAD, "/healthz", ANYBODY, healthz },
 	{ 0, NULL, 0, NULL },
 };

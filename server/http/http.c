@@ -184,10 +184,9 @@ static int role_check(struct fg_request *req, const struct fg_route *route, stru
 		return fg_error_set(err, FG_ENOTALLOWED, "the certificate has expired");
 	if (route->roles & req->peer.role)
 		return 0;
-	return fg_error_set(err, FG_ENOTALLOWED, "not allowed in the role of %s",
-			    req->peer.role == FG_ROLE_IS_AGENT	 ? "an agent"
-			    : req->peer.role == FG_ROLE_IS_ADMIN ? "an administrator"
-								 : "a client without certificate");
+	const char *role = fg_tls_role_name(req->peer.role);
+	return fg_error_set(err, FG_ENOTALLOWED, "not allowed %s%s", role ? "in the role of " : "without a certificate",
+			    role ? role : "");
 }
 
 static void dispatch(struct fg_request *req)

@@ -2,6 +2,7 @@
 #include "tls.h"
 
 #include <fixgate/protocol.h>
+#include <lib/util.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <stdarg.h>
@@ -83,6 +84,43 @@ static bool only_entry(const X509_NAME *name, int nid, char *out, size_t size)
 	return ok;
 }
 
+static const struct {
+	enum fg_role role;
+	const char *name;
+} roles[] = {
+	{ FG_ROLE_IS_AGENT, FG_ROLE_AGENT },
+	{ FG_ROLE_IS_VIEWER, FG_ROLE_VIEWER },
+	{ FG_ROLE_IS_OPERATOR, FG_ROLE_OPERATOR },
+	{ FG_ROLE_IS_ADMIN, FG_ROLE_ADMIN },
+};
+
+const char *fg_tls_role_name(enum fg_role role)
+{
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
+		if (roles[i].role == role)
+			return roles[i].name;
+	return NULL;
+}
+
+enum fg_role fg_tls_role_from_name(const char *name)
+{
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
+		if (!strcmp(roles[i].name, name))
+			return roles[i].role;
+	return 0;
+}
+
+bool fg_tls_serial(const X509 *cert, char out[41])
+{
+	const ASN1_INTEGER *serial = X509_get0_serialNumber(cert);
+	int len = ASN1_STRING_length(serial);
+
+	if (len < 1 || len > 20)
+		return false;
+	fg_hex_encode(ASN1_STRING_get0_data(serial), (size_t)len, out);
+	return true;
+}
+
 void fg_tls_peer(const SSL *ssl, struct fg_peer *out)
 {
 	X509 *cert = SSL_get0_peer_certificate(ssl);
@@ -96,10 +134,9 @@ void fg_tls_peer(const SSL *ssl, struct fg_peer *out)
 	if (!only_entry(name, NID_organizationalUnitName, unit, sizeof(unit)) ||
 	    !ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm))
 		return;
-	enum fg_role role = !strcmp(unit, FG_ROLE_AGENT)   ? FG_ROLE_IS_AGENT
-			    : !strcmp(unit, FG_ROLE_ADMIN) ? FG_ROLE_IS_ADMIN
-							   : FG_ROLE_NOBODY;
-	if (role == FG_ROLE_NOBODY || !only_entry(name, NID_commonName, out->name, sizeof(out->name)))
+	enum fg_role role = fg_tls_role_from_name(unit);
+	if (!role || !fg_tls_serial(cert, out->serial) ||
+	    !only_entry(name, NID_commonName, out->name, sizeof(out->name)))
 		return;
 	out->role = role;
 	out->not_after_s = (int64_t)timegm(&tm);
