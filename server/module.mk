@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 -include server/bundle/module.mk
-server_store := $(addprefix server/store/,audit.c db.c ledger.c sqlite.c sqlite_certs.c sqlite_clients.c sqlite_offers.c sqlite_reports.c)
+server_store := $(sort $(wildcard server/store/*.c))
 server_http := $(addprefix server/http/,http.c range.c request.c tls.c)
-server_api := $(addprefix server/api/,admin.c agent.c blobs.c check.c clients.c publish.c routes.c)
+server_api := $(sort $(wildcard server/api/*.c))
 $(eval $(call library,fgstore,$(server_store),sqlite3 libcrypto jansson))
 $(eval $(call library,fghttp,$(server_http),libevent_openssl libevent_core libevent_extra libssl libcrypto jansson))
 $(eval $(call program,fixgate-server,server/main.c server/serve.c server/config.c \
 	server/setup/init.c server/setup/enrol.c server/setup/pki.c server/rollout/poll.c $(server_api),\
 	fghttp fgstore fgbundle fixgate,inih libsystemd libevent_core libcrypto jansson))
-$(eval $(call program,fixgate-admin,$(addprefix server/admin/,main.c client.c publish.c verbs.c) server/config.c,\
+$(eval $(call program,fixgate-admin,$(sort $(wildcard server/admin/*.c)) server/config.c,\
 	fgstore fixgate,libcurl inih libcrypto jansson))
 $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_range.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))

@@ -13,7 +13,7 @@
 #include <lib/util.h>
 #include <sqlite3.h>
 
-#define FG_DB_STATEMENTS_MAX 128
+#define FG_DB_STATEMENTS_MAX 256
 
 struct fg_db {
 	sqlite3 *handle;

@@ -1,105 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The store in SQLite: schema, audit log, what the other sqlite_*.c files share. */
+/* The store in SQLite: opening it, audit log, what the other sqlite_*.c files share. */
 #include "sqlite.h"
+#include "schema.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
-
-/*
- * migrations[n] brings schema n to n + 1; PRAGMA user_version holds the number.  Never edit one that was released.
- * offer.seq and audit.n are AUTOINCREMENT: a number is never given twice, also after a row was deleted.
- */
-static const char *const migrations[] = {
-	"CREATE TABLE host (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, first_seen_ms BIGINT NOT NULL,"
-	"  last_seen_ms BIGINT NOT NULL);"
-	"CREATE TABLE client (uuid TEXT PRIMARY KEY, name TEXT NOT NULL, host_id BIGINT NOT NULL REFERENCES host(id),"
-	"  toolstack TEXT NOT NULL, state TEXT NOT NULL, identity TEXT NOT NULL, nics TEXT NOT NULL,"
-	"  present INTEGER NOT NULL, first_seen_ms BIGINT NOT NULL, last_seen_ms BIGINT NOT NULL) WITHOUT ROWID;"
-	"CREATE INDEX client_by_host ON client(host_id);"
-	"CREATE INDEX client_by_name ON client(name);"
-	"CREATE TABLE fix (id TEXT NOT NULL, version BIGINT NOT NULL, digest TEXT NOT NULL UNIQUE, bytes BIGINT NOT "
-	"NULL,"
-	"  title TEXT NOT NULL, severity TEXT NOT NULL, published_s BIGINT NOT NULL, expires_s BIGINT NOT NULL,"
-	"  added_ms BIGINT NOT NULL, added_by TEXT NOT NULL, PRIMARY KEY (id, version)) WITHOUT ROWID;"
-	"CREATE TABLE offer (seq INTEGER PRIMARY KEY AUTOINCREMENT, client TEXT NOT NULL REFERENCES client(uuid),"
-	"  host_id BIGINT NOT NULL REFERENCES host(id), fix TEXT NOT NULL, version BIGINT NOT NULL, at_ms BIGINT NOT "
-	"NULL,"
-	"  who TEXT NOT NULL, force INTEGER NOT NULL, open INTEGER NOT NULL);"
-	"CREATE INDEX offer_open_by_host ON offer(host_id, seq) WHERE open = 1;"
-	"CREATE INDEX offer_open_by_client ON offer(client, fix) WHERE open = 1;"
-	"CREATE INDEX offer_open_by_fix ON offer(fix, version) WHERE open = 1;"
-	"CREATE TABLE ledger (client TEXT NOT NULL REFERENCES client(uuid), fix TEXT NOT NULL, status TEXT NOT NULL,"
-	"  version BIGINT NOT NULL, fixed_version BIGINT NOT NULL, job TEXT NOT NULL, state TEXT, reason TEXT,"
-	"  isolator TEXT, at_ms BIGINT NOT NULL, PRIMARY KEY (client, fix)) WITHOUT ROWID;"
-	"CREATE INDEX ledger_by_fix ON ledger(fix, status);"
-	"CREATE TABLE journal (id INTEGER PRIMARY KEY, host_id BIGINT NOT NULL REFERENCES host(id), name TEXT NOT NULL,"
-	"  acked BIGINT NOT NULL, UNIQUE (host_id, name));"
-	"CREATE TABLE report (journal_id BIGINT NOT NULL REFERENCES journal(id), seq BIGINT NOT NULL, client TEXT NOT "
-	"NULL,"
-	"  fix TEXT NOT NULL, version BIGINT NOT NULL, job TEXT NOT NULL, state TEXT NOT NULL, at_ms BIGINT NOT NULL,"
-	"  received_ms BIGINT NOT NULL, reason TEXT, evidence TEXT, isolator TEXT, refused TEXT,"
-	"  PRIMARY KEY (journal_id, seq)) WITHOUT ROWID;"
-	"CREATE INDEX report_by_client ON report(client, received_ms);"
-	"CREATE TABLE token (hash TEXT PRIMARY KEY, host_id BIGINT NOT NULL REFERENCES host(id), job TEXT NOT NULL,"
-	"  client TEXT NOT NULL, digest TEXT NOT NULL, expires_ms BIGINT NOT NULL) WITHOUT ROWID;"
-	"CREATE INDEX token_by_expiry ON token(expires_ms);"
-	"CREATE TABLE audit (n INTEGER PRIMARY KEY AUTOINCREMENT, at_ms BIGINT NOT NULL, who TEXT NOT NULL,"
-	"  what TEXT NOT NULL, detail TEXT NOT NULL, hash TEXT NOT NULL);",
-	/* The catalogue (catalogue.h): what was withdrawn and revoked, head digests of bundles, the last one signed. */
-	"CREATE TABLE withdrawn (fix TEXT PRIMARY KEY, version BIGINT NOT NULL, at_ms BIGINT NOT NULL, who TEXT NOT "
-	"NULL,"
-	"  reason TEXT NOT NULL) WITHOUT ROWID;"
-	"CREATE TABLE revoked (key_digest TEXT PRIMARY KEY, name TEXT NOT NULL, at_ms BIGINT NOT NULL, who TEXT NOT "
-	"NULL,"
-	"  reason TEXT NOT NULL) WITHOUT ROWID;"
-	"CREATE TABLE head (bundle TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;"
-	"CREATE TABLE catalogue (id INTEGER PRIMARY KEY, generation BIGINT NOT NULL, version BIGINT NOT NULL,"
-	"  published_s BIGINT NOT NULL, expires_s BIGINT NOT NULL, cms TEXT NOT NULL);",
-	"CREATE TABLE certificate (serial TEXT PRIMARY KEY, role TEXT NOT NULL, name TEXT NOT NULL,"
-	"  not_after_s BIGINT NOT NULL, issued_ms BIGINT NOT NULL, revoked_ms BIGINT) WITHOUT ROWID;"
-	"CREATE INDEX certificate_by_name ON certificate(role, name);"
-	"CREATE TABLE enrolment (hash TEXT PRIMARY KEY, host TEXT NOT NULL, made_ms BIGINT NOT NULL,"
-	"  expires_ms BIGINT NOT NULL, used_ms BIGINT, key_hash TEXT, pem TEXT) WITHOUT ROWID;",
-};
-
-static int version_get(struct fg_store *store, int64_t *version, struct fg_error *err)
-{
-	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = fg_db_query(&store->db, &st, err, "PRAGMA user_version", "");
-
-	if (rc == 0)
-		rc = fg_db_step(&store->db, st, err);
-	if (rc < 0)
-		return rc;
-	*version = fg_db_int(st, 0);
-	return 0;
-}
-
-static int migrate(struct fg_store *store, struct fg_error *err)
-{
-	int64_t version = 0, newest = FG_COUNT(migrations);
-	int rc = version_get(store, &version, err);
-
-	if (rc < 0)
-		return rc;
-	if (version > newest)
-		return fg_error_set(err, FG_EDIFFERS, "its schema %" PRId64 " is newer than this program's %" PRId64,
-				    version, newest);
-	for (; version < newest; version++) {
-		fg_autofree char *number = fg_asprintf("PRAGMA user_version = %" PRId64, version + 1);
-		rc = fg_db_begin(&store->db, err);
-		if (rc < 0)
-			return rc;
-		rc = fg_db_exec(&store->db, migrations[version], err);
-		if (rc == 0)
-			rc = fg_db_exec(&store->db, number, err);
-		rc = fg_db_end(&store->db, rc, err);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
-}
 
 static int check(struct fg_store *store, struct fg_error *err)
 {
@@ -127,7 +33,7 @@ int fg_store_open(const char *path, struct fg_store **out, struct fg_error *err)
 	}
 	rc = check(store, err);
 	if (rc == 0)
-		rc = migrate(store, err);
+		rc = fg_schema_migrate(&store->db, err);
 	if (rc < 0) {
 		fg_error_wrap(err, "%s", path);
 		fg_store_close(store);
