@@ -116,6 +116,9 @@ int fg_trust_load(const char *dir, struct fg_trust **out, struct fg_error *err) 
 void fg_trust_free(struct fg_trust *t);
 unsigned fg_trust_threshold(const struct fg_trust *t);
 void fg_trust_set_threshold(struct fg_trust *t, unsigned k);
+/* Signers with these keys, or below a CA with one, do not count; replaces an earlier list.  A key is named by the SHA-256 of
+ * its SubjectPublicKeyInfo. */
+void fg_trust_set_revoked(struct fg_trust *t, const uint8_t (*keys)[FG_DIGEST_BYTES], size_t n);
 
 struct fg_bundle_head {
 	uint64_t cms_bytes, hashes_bytes, payload_bytes;

@@ -5,6 +5,7 @@
  * "code signing" (X509_PURPOSE_CODE_SIGN came with 3.2).
  */
 #include "cms.h"
+#include "head.h"
 
 #include <lib/util.h>
 
@@ -40,7 +41,7 @@ static bool has_crls(CMS_ContentInfo *cms)
 	return any;
 }
 
-static int check_shape(CMS_ContentInfo *cms, struct fg_error *err)
+static int check_shape(CMS_ContentInfo *cms, size_t max, struct fg_error *err)
 {
 	STACK_OF(CMS_SignerInfo) * infos;
 
@@ -51,8 +52,8 @@ static int check_shape(CMS_ContentInfo *cms, struct fg_error *err)
 	ASN1_OCTET_STRING **content = CMS_get0_content(cms);
 	if (!content || !*content || ASN1_STRING_length(*content) <= 0)
 		return fg_error_set(err, FG_EFORMAT, "signature: there is no content in the CMS");
-	if (ASN1_STRING_length(*content) > (int)FG_BUNDLE_MANIFEST_MAX)
-		return fg_error_set(err, FG_EFORMAT, "signature: content is longer than a manifest may be");
+	if ((size_t)ASN1_STRING_length(*content) > max)
+		return fg_error_set(err, FG_EFORMAT, "signature: content is longer than %zu bytes", max);
 	if (has_crls(cms))
 		return fg_error_set(err, FG_EFORMAT, "signature: revocation lists do not belong into the CMS");
 	infos = CMS_get0_SignerInfos(cms);
@@ -66,6 +67,11 @@ static int check_shape(CMS_ContentInfo *cms, struct fg_error *err)
 
 int fg_cms_parse(const uint8_t *der, size_t len, CMS_ContentInfo **out, struct fg_error *err)
 {
+	return fg_cms_parse_max(der, len, FG_BUNDLE_MANIFEST_MAX, out, err);
+}
+
+int fg_cms_parse_max(const uint8_t *der, size_t len, size_t max, CMS_ContentInfo **out, struct fg_error *err)
+{
 	const unsigned char *p = der;
 	int rc = 0;
 
@@ -76,7 +82,7 @@ int fg_cms_parse(const uint8_t *der, size_t len, CMS_ContentInfo **out, struct f
 	if (p != der + len)
 		rc = fg_error_set(err, FG_EFORMAT, "signature: bytes after the CMS");
 	else
-		rc = check_shape(cms, err);
+		rc = check_shape(cms, max, err);
 	if (rc == 0 && !is_der(cms, der, len))
 		rc = fg_error_set(err, FG_EFORMAT, "signature: CMS is not in DER");
 	ERR_clear_error();
@@ -124,25 +130,61 @@ static int verify_step(int ok, X509_STORE_CTX *ctx)
 	return ok;
 }
 
+int fg_cms_key_digest(X509 *cert, uint8_t out[FG_DIGEST_BYTES], struct fg_error *err)
+{
+	unsigned char *der = NULL;
+	int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	int rc = n > 0 ? fg_sha256(der, (size_t)n, out, err) : fg_ssl_error(err, FG_EFORMAT, "certificate has no key");
+
+	OPENSSL_free(der);
+	return rc;
+}
+
+/* The key is what is revoked, not a certificate: who has the key may have other certificates of it. */
+static int check_revoked(X509 *cert, const struct fg_trust *trust, struct fg_error *err)
+{
+	uint8_t key[FG_DIGEST_BYTES];
+	int rc = trust->n_revoked ? fg_cms_key_digest(cert, key, err) : 0;
+
+	for (size_t i = 0; rc == 0 && i < trust->n_revoked; i++)
+		if (memcmp(trust->revoked[i], key, sizeof(key)) == 0)
+			rc = fg_error_set(err, FG_EUNTRUSTED, "key is revoked");
+	return rc;
+}
+
 /* A CA in between that is limited to other purposes cannot vouch for signers of code. */
-static int check_chain_usage(X509_STORE_CTX *ctx, struct fg_error *err)
+static int check_chain(X509_STORE_CTX *ctx, const struct fg_trust *trust, struct fg_error *err)
 {
 	STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(ctx);
 
-	for (int i = 1; i < sk_X509_num(chain); i++) {
+	for (int i = 0; i < sk_X509_num(chain); i++) {
 		X509 *ca = sk_X509_value(chain, i);
-		if ((X509_get_extension_flags(ca) & EXFLAG_XKUSAGE) &&
+		int rc = check_revoked(ca, trust, err);
+		if (rc < 0)
+			return rc;
+		if (i > 0 && (X509_get_extension_flags(ca) & EXFLAG_XKUSAGE) &&
 		    !(X509_get_extended_key_usage(ca) & (XKU_CODE_SIGN | XKU_ANYEKU)))
 			return fg_error_set(err, FG_EUNTRUSTED, "a CA of its chain is not for code signing");
 	}
 	return 0;
 }
 
+static int check_cert(X509 *cert, const struct fg_trust *trust, struct fg_error *err)
+{
+	switch (trust->purpose) {
+	case FG_TRUST_FIXES:
+		return fg_cms_check_signer_cert(cert, err);
+	case FG_TRUST_CATALOGUE:
+		return fg_cms_check_catalogue_cert(cert, err);
+	}
+	return fg_error_set(err, FG_EBUG, "trust has no purpose");
+}
+
 static int verify_cert(X509 *cert, STACK_OF(X509) * others, const struct fg_trust *trust, int64_t now_s,
 		       struct fg_error *err)
 {
 	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-	int rc = fg_cms_check_signer_cert(cert, err);
+	int rc = check_cert(cert, trust, err);
 
 	if (rc == 0 && (!ctx || X509_STORE_CTX_init(ctx, trust->store, cert, others) != 1))
 		rc = fg_ssl_error(err, FG_ENOMEM, "cannot verify a certificate");
@@ -161,7 +203,7 @@ static int verify_cert(X509 *cert, STACK_OF(X509) * others, const struct fg_trus
 					  X509_verify_cert_error_string(X509_STORE_CTX_get_error(ctx)));
 	}
 	if (rc == 0)
-		rc = check_chain_usage(ctx, err);
+		rc = check_chain(ctx, trust, err);
 	X509_STORE_CTX_free(ctx);
 	ERR_clear_error();
 	return rc;
@@ -228,7 +270,7 @@ static int verify_signer(CMS_SignerInfo *si, BIO *content, STACK_OF(X509) * othe
 	return 0;
 }
 
-static char *subject_of(X509 *cert)
+char *fg_cms_subject(X509 *cert)
 {
 	BIO *bio = BIO_new(BIO_s_mem());
 	char *text = NULL;
@@ -259,7 +301,7 @@ static void count(struct tally *t, X509 *cert)
 
 static void leave_out(struct tally *t, X509 *cert, const struct fg_error *err)
 {
-	fg_autofree char *subject = subject_of(cert);
+	fg_autofree char *subject = fg_cms_subject(cert);
 	size_t used = strlen(t->why);
 
 	snprintf(t->why + used, sizeof(t->why) - used, "; %s: %s", subject, err->text);
@@ -296,14 +338,14 @@ static BIO *digest_content(CMS_ContentInfo *cms)
 	return bio;
 }
 
-int fg_cms_verify(CMS_ContentInfo *cms, const struct fg_trust *trust, int64_t now_s, char ***signers, size_t *n_signers,
-		  struct fg_error *err)
+int fg_cms_verify_certs(CMS_ContentInfo *cms, const struct fg_trust *trust, int64_t now_s,
+			X509 *certs[FG_CMS_SIGNERS_MAX], size_t *n, struct fg_error *err)
 {
 	struct tally t = { .n = 0 };
 
 	ERR_clear_error();
 	if (sk_CMS_SignerInfo_num(CMS_get0_SignerInfos(cms)) <= 0)
-		return fg_error_set(err, FG_EUNTRUSTED, "signature: the bundle is not signed");
+		return fg_error_set(err, FG_EUNTRUSTED, "signature: this is not signed");
 	CMS_set1_signers_certs(cms, NULL, 0); /* a signer without one is left out below */
 	BIO *content = digest_content(cms);
 	if (!content)
@@ -314,10 +356,24 @@ int fg_cms_verify(CMS_ContentInfo *cms, const struct fg_trust *trust, int64_t no
 	if (t.n < trust->threshold)
 		return fg_error_set(err, FG_EUNTRUSTED, "signature: %zu of %u needed signers count%s", t.n,
 				    trust->threshold, t.why);
-	char **names = fg_calloc(t.n, sizeof(*names));
-	for (size_t i = 0; i < t.n; i++)
-		names[i] = subject_of(t.certs[i]);
+	memcpy(certs, t.certs, sizeof(t.certs));
+	*n = t.n;
+	return 0;
+}
+
+int fg_cms_verify(CMS_ContentInfo *cms, const struct fg_trust *trust, int64_t now_s, char ***signers, size_t *n_signers,
+		  struct fg_error *err)
+{
+	X509 *certs[FG_CMS_SIGNERS_MAX];
+	size_t n = 0;
+	int rc = fg_cms_verify_certs(cms, trust, now_s, certs, &n, err);
+
+	if (rc < 0)
+		return rc;
+	char **names = fg_calloc(n, sizeof(*names));
+	for (size_t i = 0; i < n; i++)
+		names[i] = fg_cms_subject(certs[i]);
 	*signers = names;
-	*n_signers = t.n;
+	*n_signers = n;
 	return 0;
 }

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-bundle_sources := $(addprefix lib/bundle/,applies.c cms.c dpkg.c guest.c head.c manifest.c trust.c verify.c version.c)
+bundle_sources := $(addprefix lib/bundle/,applies.c catalogue.c catalogue_cms.c cms.c dpkg.c guest.c head.c manifest.c trust.c verify.c \
+	version.c)
 $(eval $(call library,fgbundle,$(bundle_sources),libcrypto jansson))
 
 bundle_test := test/unit/lib/bundle
 bundle_unit = $(eval $(call unit_test,unit/lib/bundle/$(1),$(bundle_test)/$(1).c $(bundle_test)/maker.c,fgbundle fixgate,libcrypto jansson))
 $(call bundle_unit,test_head)
 $(call bundle_unit,test_signers)
+$(call bundle_unit,test_catalogue)
 $(call bundle_unit,test_manifest)
 $(call bundle_unit,test_version)
 $(call bundle_unit,test_applies)
 
 # Fuzz targets.  Each is a test that replays test/data/NAME; `make fuzz` (clang) lets libFuzzer go on from there.
 FUZZ_SECONDS ?= 60
-fuzz_targets := fuzz_cms fuzz_head fuzz_manifest
+fuzz_targets := fuzz_catalogue fuzz_cms fuzz_hashes fuzz_head fuzz_manifest
 fuzz_unit = $(eval $(call unit_test,fuzz/$(1),test/fuzz/$(1).c test/fuzz/replay.c,fgbundle fixgate,libcrypto jansson))
 $(foreach t,$(fuzz_targets),$(call fuzz_unit,$(t)))
 

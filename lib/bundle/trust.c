@@ -34,6 +34,15 @@ static void free_infos(STACK_OF(X509_INFO) * infos)
 	sk_X509_INFO_pop_free(infos, X509_INFO_free);
 }
 
+static STACK_OF(X509_INFO) * pem_infos(const char *text, size_t len)
+{
+	BIO *bio = BIO_new_mem_buf(text, (int)len);
+	STACK_OF(X509_INFO) *infos = bio ? PEM_X509_INFO_read_bio(bio, NULL, NULL, NULL) : NULL;
+
+	BIO_free(bio);
+	return infos;
+}
+
 /* NOTFOUND when there is no such file.  Anything in it but certificates and CRLs is refused. */
 static int read_pem(const char *path, STACK_OF(X509_INFO) * *out, struct fg_error *err)
 {
@@ -43,9 +52,7 @@ static int read_pem(const char *path, STACK_OF(X509_INFO) * *out, struct fg_erro
 
 	if (rc < 0)
 		return rc;
-	BIO *bio = BIO_new_mem_buf(text, (int)len);
-	STACK_OF(X509_INFO) *infos = bio ? PEM_X509_INFO_read_bio(bio, NULL, NULL, NULL) : NULL;
-	BIO_free(bio);
+	STACK_OF(X509_INFO) *infos = pem_infos(text, len);
 	if (!infos)
 		return fg_ssl_error(err, FG_EFORMAT, "%s is no PEM", path);
 	ERR_clear_error(); /* "no start line" at the end of the file */
@@ -65,23 +72,36 @@ static int add_ca(struct fg_trust *t, X509 *cert, struct fg_error *err)
 	return 0;
 }
 
-static int load_cas(struct fg_trust *t, const char *dir, struct fg_error *err)
+int fg_trust_add_pem(struct fg_trust *t, const char *text, size_t len, const char *what, int *n, struct fg_error *err)
 {
-	fg_autofree char *path = fg_asprintf("%s/publisher-ca.pem", dir);
-	STACK_OF(X509_INFO) *infos = NULL;
-	int n = 0, rc = read_pem(path, &infos, err);
+	STACK_OF(X509_INFO) *infos = pem_infos(text, len);
+	int rc = 0;
 
+	if (!infos)
+		return fg_ssl_error(err, FG_EFORMAT, "%s is no PEM", what);
+	ERR_clear_error(); /* "no start line" at the end of the file */
+	*n = 0;
 	for (int i = 0; rc == 0 && i < sk_X509_INFO_num(infos); i++) {
 		X509_INFO *info = sk_X509_INFO_value(infos, i);
 		if (!info->x509)
 			continue;
-		n++;
+		(*n)++;
 		rc = add_ca(t, info->x509, err);
 	}
 	free_infos(infos);
-	if (rc == 0 && n == 0)
-		rc = fg_error_set(err, FG_EFORMAT, "%s holds no certificate", path);
+	if (rc == 0 && *n == 0)
+		rc = fg_error_set(err, FG_EFORMAT, "%s holds no certificate", what);
 	return rc;
+}
+
+static int load_cas(struct fg_trust *t, const char *dir, struct fg_error *err)
+{
+	fg_autofree char *path = fg_asprintf("%s/publisher-ca.pem", dir);
+	fg_autofree char *text = NULL;
+	size_t len = 0;
+	int n = 0, rc = fg_file_read(path, FG_TRUST_FILE_MAX, &text, &len, err);
+
+	return rc < 0 ? rc : fg_trust_add_pem(t, text, len, path, &n, err);
 }
 
 static int load_crls(struct fg_trust *t, const char *dir, struct fg_error *err)
@@ -154,6 +174,7 @@ void fg_trust_free(struct fg_trust *t)
 	if (!t)
 		return;
 	X509_STORE_free(t->store);
+	free(t->revoked);
 	free(t);
 }
 
@@ -165,4 +186,13 @@ unsigned fg_trust_threshold(const struct fg_trust *t)
 void fg_trust_set_threshold(struct fg_trust *t, unsigned k)
 {
 	t->threshold = k ? k : 1;
+}
+
+void fg_trust_set_revoked(struct fg_trust *t, const uint8_t (*keys)[FG_DIGEST_BYTES], size_t n)
+{
+	free(t->revoked);
+	t->revoked = fg_calloc(n + 1, sizeof(*t->revoked));
+	if (n)
+		memcpy(t->revoked, keys, n * sizeof(*keys));
+	t->n_revoked = n;
 }

@@ -56,6 +56,9 @@ struct maker_id maker_id(const struct maker_id *issuer, struct maker_spec spec)
 	NEED(X509_NAME_add_entry_by_txt(X509_get_subject_name(id.cert), "CN", MBSTRING_UTF8,
 					(const unsigned char *)given(spec.cn, issuer ? "signer" : "ca"), -1, -1,
 					0) == 1);
+	NEED(!spec.generation ||
+	     X509_NAME_add_entry_by_txt(X509_get_subject_name(id.cert), "serialNumber", MBSTRING_UTF8,
+					(const unsigned char *)spec.generation, -1, -1, 0) == 1);
 	NEED(X509_set_issuer_name(id.cert, X509_get_subject_name(by)) == 1);
 	ASN1_TIME_set(X509_getm_notBefore(id.cert), spec.from_s ? spec.from_s : MAKER_NOW - 100 * MAKER_DAY);
 	ASN1_TIME_set(X509_getm_notAfter(id.cert), spec.to_s ? spec.to_s : MAKER_NOW + 100 * MAKER_DAY);
@@ -150,6 +153,19 @@ uint8_t *maker_der(CMS_ContentInfo *cms, size_t *len)
 	*len = (size_t)n;
 	OPENSSL_free(der);
 	CMS_ContentInfo_free(cms);
+	return copy;
+}
+
+char *maker_pem(const struct maker_id *id)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *data = NULL;
+
+	NEED(bio && PEM_write_bio_X509(bio, id->cert) == 1 &&
+	     PEM_write_bio_PKCS8PrivateKey(bio, id->key, NULL, NULL, 0, NULL, NULL) == 1);
+	long n = BIO_get_mem_data(bio, &data);
+	char *copy = fg_asprintf("%.*s", (int)n, data);
+	BIO_free(bio);
 	return copy;
 }
 

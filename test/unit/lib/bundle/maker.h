@@ -21,6 +21,7 @@ struct maker_id {
 /* Zero or NULL means: as a good signer has it. */
 struct maker_spec {
 	const char *cn;
+	const char *generation; /* serialNumber of the subject */
 	const char *constraints, *usage, *purpose; /* extension values; "" leaves the extension out */
 	int64_t from_s, to_s;
 	EVP_PKEY *key; /* else a new P-256 key; not taken over */
@@ -43,6 +44,7 @@ struct maker_cms {
 };
 CMS_ContentInfo *maker_cms(const char *text, const struct maker_id *const *signers, size_t n, struct maker_cms how);
 uint8_t *maker_der(CMS_ContentInfo *cms, size_t *len); /* frees cms */
+char *maker_pem(const struct maker_id *id); /* certificate and key, as online.pem has them */
 
 /* A payload of len bytes that are not all alike. */
 uint8_t *maker_payload(size_t len);
