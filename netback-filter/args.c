@@ -19,6 +19,7 @@ const char fg_args_usage[] =
 	"       netback-filter release --guest UUID\n"
 	"       netback-filter list\n"
 	"       netback-filter verify  (arguments of isolate)\n"
+	"       netback-filter simulate  (arguments of isolate) [--direction from-guest|to-guest|by-source] FILE.pcap\n"
 	"       netback-filter arm --guest UUID --dev DEV [--mac MAC] [--rename-to DEV] [--mark-dir DIR]\n"
 	"All take --json. Exit status: 0 done, 2 usage, 3 not found, 4 refused, 5 differs; netback-filter(8) has "
 	"all.\n";
@@ -39,6 +40,7 @@ enum {
 	OPT_MARK_DIR,
 	OPT_RENAME_TO,
 	OPT_BATCH,
+	OPT_DIRECTION,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -59,6 +61,7 @@ static const struct option options[] = {
 	{ "mark-dir", required_argument, NULL, OPT_MARK_DIR },
 	{ "rename-to", required_argument, NULL, OPT_RENAME_TO },
 	{ "batch", required_argument, NULL, OPT_BATCH },
+	{ "direction", required_argument, NULL, OPT_DIRECTION },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -150,6 +153,20 @@ static int add_mac(struct fg_args *a, int opt, const char *text, uint8_t last[6]
 	return 0;
 }
 
+static int parse_direction(const char *text, enum fg_filter_direction *out, struct fg_error *err)
+{
+	static const char *const words[] = { [FG_FILTER_BY_SOURCE] = "by-source",
+					     [FG_FILTER_FROM_GUEST] = "from-guest",
+					     [FG_FILTER_TO_GUEST] = "to-guest" };
+
+	for (size_t i = 0; i < FG_COUNT(words); i++)
+		if (strcmp(words[i], text) == 0) {
+			*out = (enum fg_filter_direction)i;
+			return 0;
+		}
+	return fg_error_set(err, FG_EUSAGE, "'%.40s' is not from-guest, to-guest or by-source", text);
+}
+
 static int take_option(struct fg_args *a, int opt, const char *value, uint8_t last_mac[6], struct fg_error *err)
 {
 	switch (opt) {
@@ -184,6 +201,8 @@ static int take_option(struct fg_args *a, int opt, const char *value, uint8_t la
 	case OPT_BATCH:
 		a->batch = value;
 		return 0;
+	case OPT_DIRECTION:
+		return parse_direction(value, &a->direction, err);
 	case OPT_HELP:
 		a->verb = FG_VERB_HELP;
 		return 0;
@@ -208,6 +227,10 @@ static int check_verb(const struct fg_args *a, struct fg_error *err)
 		return fg_error_set(err, FG_EUSAGE, "--batch goes with isolate alone");
 	if ((a->mark_dir || a->rename_to) && a->verb != FG_VERB_ARM)
 		return fg_error_set(err, FG_EUSAGE, "--mark-dir and --rename-to go with arm alone");
+	if (a->direction != FG_FILTER_BY_SOURCE && a->verb != FG_VERB_SIMULATE)
+		return fg_error_set(err, FG_EUSAGE, "--direction goes with simulate alone");
+	if (a->verb == FG_VERB_SIMULATE && !a->file)
+		return fg_error_set(err, FG_EUSAGE, "no capture is named");
 	if (g->closed && (g->n_servers || g->n_addresses || g->n_gateways || g->dhcp.family || g->rate_pps))
 		return fg_error_set(err, FG_EUSAGE,
 				    "--closed lets nothing pass: no server, address or rate goes with it");
@@ -249,7 +272,7 @@ static int parse_words(int argc, char **argv, struct fg_args *a, struct fg_error
 	int opt, rc = 0;
 
 	if (argc < 2)
-		return fg_error_set(err, FG_EUSAGE, "nothing to do: isolate, release, list, verify, arm");
+		return fg_error_set(err, FG_EUSAGE, "nothing to do: isolate, release, list, verify, simulate, arm");
 	if (argv[1][0] != '-' && find_verb(argv[1], &a->verb) < 0)
 		return fg_error_set(err, FG_EUSAGE, "'%.40s' is no command", argv[1]);
 	if (argv[1][0] == '-' && strcmp(argv[1], "--help") != 0 && strcmp(argv[1], "--version") != 0)
@@ -267,6 +290,8 @@ static int parse_words(int argc, char **argv, struct fg_args *a, struct fg_error
 	for (size_t i = 0; i < a->guest.n_devs; i++)
 		if (!fg_mac_known(a->guest.devs[i].mac))
 			memcpy(a->guest.devs[i].mac, last_mac, 6);
+	if (a->verb == FG_VERB_SIMULATE && optind < argc)
+		a->file = argv[optind++];
 	if (optind < argc)
 		return fg_error_set(err, FG_EUSAGE, "'%.40s' is one argument too many", argv[optind]);
 	return check_verb(a, err);

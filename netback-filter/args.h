@@ -11,6 +11,7 @@
 	X(LIST, "list")                                                                                                \
 	X(VERIFY, "verify")                                                                                            \
 	X(ARM, "arm")                                                                                                  \
+	X(SIMULATE, "simulate")                                                                                        \
 	X(HELP, "help")                                                                                                \
 	X(VERSION, "version")
 enum fg_args_verb {
@@ -26,6 +27,8 @@ struct fg_args {
 	const char *mark_dir; /* arm */
 	const char *rename_to; /* arm */
 	const char *batch; /* isolate: file, "-" = standard input */
+	enum fg_filter_direction direction; /* simulate */
+	const char *file; /* simulate: capture, "-" = standard input */
 };
 
 /* USAGE with what is wrong.  *json is set as soon as --json is seen, also on failure.  Free with fg_args_free. */

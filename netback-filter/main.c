@@ -3,6 +3,7 @@
 #include "args.h"
 #include "filter.h"
 #include "guest_json.h"
+#include "simulate_cmd.h"
 
 #include <lib/util.h>
 
@@ -149,6 +150,9 @@ static int run(const struct fg_args *a, struct fg_error *err)
 {
 	fg_cleanup(filter_closep) struct fg_filter *f = NULL;
 	const char *uuid = a->guest.uuid;
+
+	if (a->verb == FG_VERB_SIMULATE) /* asks nothing of the kernel, needs no privileges */
+		return fg_simulate_print(a, err);
 	int rc = fg_filter_open(&f, err);
 
 	if (rc < 0)
@@ -164,6 +168,7 @@ static int run(const struct fg_args *a, struct fg_error *err)
 		return fg_filter_verify(f, &a->guest, err);
 	case FG_VERB_ARM:
 		return do_arm(f, a, err);
+	case FG_VERB_SIMULATE:
 	case FG_VERB_HELP:
 	case FG_VERB_VERSION:
 		break;
@@ -198,10 +203,13 @@ int main(int argc, char **argv)
 		puts("netback-filter " FG_VERSION);
 	else if (run(&args, &err) < 0)
 		status = report(&err, args.json, false);
-	else if (args.json && args.verb != FG_VERB_LIST)
+	else if (args.json && args.verb != FG_VERB_LIST && args.verb != FG_VERB_SIMULATE)
 		puts("{\"ok\":true}");
 	fg_args_free(&args);
-	if (fflush(stdout) != 0 && status == 0)
-		status = 1;
+	if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
+		fg_error_set(&err, FG_EIO, "cannot write to standard output");
+		fprintf(stderr, "netback-filter: %s\n", err.text);
+		status = fg_error_exit_status(&err);
+	}
 	return status;
 }

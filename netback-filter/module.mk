@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 $(eval $(call library,fgfilter,$(addprefix netback-filter/,\
 	guest.c ruleset.c ruleset_ip4.c ruleset_ip6.c ruleset_ok.c rule_nft.c \
-	netlink.c link.c held.c plan.c filter.c rules_dump.c verify.c list.c guest_json.c mark.c),libnftnl libmnl jansson))
-$(eval $(call program,netback-filter,netback-filter/main.c netback-filter/args.c,fgfilter fixgate,jansson))
+	netlink.c link.c held.c plan.c filter.c rules_dump.c verify.c list.c guest_json.c mark.c \
+	packet.c simulate.c pcap.c),libnftnl libmnl jansson))
+$(eval $(call program,netback-filter,netback-filter/main.c netback-filter/args.c netback-filter/simulate_cmd.c,fgfilter fixgate,jansson))
 $(eval $(call unit_test,unit/netback-filter/test_filter,test/unit/netback-filter/test_filter.c \
 	netback-filter/args.c,fgfilter fixgate,jansson))
-QUICK_TESTS += test/netns/filter_frames.py test/netns/filter_state.py test/netns/filter_flows.py test/netns/vif_fixgate.py
+$(eval $(call unit_test,unit/netback-filter/test_simulate,test/unit/netback-filter/test_simulate.c,fgfilter fixgate,jansson))
+QUICK_TESTS += test/netns/filter_frames.py test/netns/filter_state.py test/netns/filter_flows.py \
+	test/netns/filter_random.py test/netns/vif_fixgate.py
 EXTRA += $(O)/bin/vif-fixgate
 INSTALL_HOOKS += install-netback-filter
 

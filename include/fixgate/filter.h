@@ -106,6 +106,41 @@ int fg_filter_list(struct fg_filter *f, struct fg_filter_status **out, size_t *n
 void fg_filter_status_free(struct fg_filter_status *status, size_t n);
 
 /*
+ * Simulate: what the rules of an isolated guest do with frames of a capture.  The very rules that isolate sends to the kernel,
+ * interpreted; no kernel, no privileges.  The rate limit runs by the frames' times, from a full bucket at the first one.
+ *	fg_filter_sim_new -> fg_filter_sim_frame … -> fg_filter_sim_free
+ */
+enum fg_filter_direction {
+	FG_FILTER_BY_SOURCE, /* from the guest if the source MAC is the guest's, else to it: no spoofed MAC is seen */
+	FG_FILTER_FROM_GUEST,
+	FG_FILTER_TO_GUEST
+};
+enum fg_filter_outcome {
+	FG_FILTER_PASS,
+	FG_FILTER_DROP,
+	FG_FILTER_CUT /* a rule looks at bytes that were not captured */
+};
+struct fg_filter_frame {
+	const uint8_t *bytes; /* from the Ethernet header on, tags in their place, without FCS */
+	size_t captured, length; /* bytes here; bytes on the wire */
+	int64_t time_ns; /* since any moment */
+};
+struct fg_filter_verdict {
+	enum fg_filter_outcome outcome;
+	enum fg_filter_direction direction; /* never BY_SOURCE */
+	const char *reason; /* as it is counted; "runt" (no hook sees it), "capture-too-short"; static */
+	bool rewritten; /* the destination MAC becomes dmac */
+	uint8_t dmac[6];
+};
+struct fg_filter_sim;
+/* USAGE as isolate, and if the devices differ in their MAC: a capture is of one interface. Devices need not exist. */
+int fg_filter_sim_new(const struct fg_filter_guest *guest, struct fg_filter_sim **out,
+		      struct fg_error *err) FG_MUST_CHECK;
+void fg_filter_sim_frame(struct fg_filter_sim *sim, enum fg_filter_direction direction,
+			 const struct fg_filter_frame *frame, struct fg_filter_verdict *out);
+void fg_filter_sim_free(struct fg_filter_sim *sim);
+
+/*
  * Marks: one file per isolated guest, FG_FILTER_MARK_DIR/<uuid>.json, written durably before the first
  * transaction and removed after release.  vif-fixgate and the restore at boot read them: a vif of a marked guest is armed
  * before it is handed on.  The mark holds everything of struct fg_filter_guest but the device names (devs carry MACs).

@@ -92,13 +92,14 @@ class Ns:
 class Raw:
     """Frames on a device of a namespace, as they are on the wire (a tag held beside the frame is put back)."""
 
-    def __init__(self, ns, dev):
+    def __init__(self, ns, dev, protocol=ETH_P_ALL):
+        """A protocol of its own stands behind the ingress hook, ETH_P_ALL before it."""
         with ns:
-            self.s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+            self.s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(protocol))
             self.s.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
             self.s.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-            self.s.bind((dev, ETH_P_ALL))
+            self.s.bind((dev, protocol))
         self.s.settimeout(5)
         self.dev = dev
 

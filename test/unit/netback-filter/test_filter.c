@@ -126,6 +126,12 @@ static const char *const bad[][16] = {
 	{ "isolate", "--guest", UUID, "--dev", "vif1.0", SRV },
 	{ "release" },
 	{ "release", "--guest", UUID, "--dev", "vif1.0" },
+	{ "simulate", "x.pcap" },
+	{ "simulate", "--guest", UUID, "--dev", "vif1.0", "--mac", "02:00:00:00:00:01", SRV },
+	{ "simulate", "--guest", UUID, "--dev", "vif1.0", "--mac", "02:00:00:00:00:01", "x.pcap" },
+	{ "simulate", "--guest", UUID, "--dev", "vif1.0", "--mac", "02:00:00:00:00:01", SRV, "x.pcap", "y.pcap" },
+	{ "simulate", "--guest", UUID, "--dev", "vif1.0", "--mac", "02:00:00:00:00:01", SRV, "--direction", "up", "x" },
+	{ BASE, SRV, "--direction", "to-guest" },
 	{ "arm", "--guest", UUID },
 	{ "arm", "--guest", UUID, "--dev", "a,b" },
 };
@@ -140,6 +146,20 @@ START_TEST(args_that_are_refused)
 	ck_assert_msg(parse(&a, &err, argv) < 0, "arguments %d were taken", _i);
 	ck_assert_int_eq(err.code, FG_EUSAGE);
 	ck_assert_uint_gt(strlen(err.text), 0);
+	fg_args_free(&a);
+}
+END_TEST
+
+START_TEST(args_simulate)
+{
+	struct fg_args a;
+
+	ck_assert_int_eq(PARSE(&a, NULL, "simulate", "--guest", UUID, "--dev", "vif1.0", "--mac", "02:00:00:00:00:01",
+			       SRV, "--direction", "to-guest", "--json", "x.pcap"),
+			 0);
+	ck_assert_int_eq(a.direction, FG_FILTER_TO_GUEST);
+	ck_assert_str_eq(a.file, "x.pcap");
+	ck_assert(a.json);
 	fg_args_free(&a);
 }
 END_TEST
@@ -338,6 +358,7 @@ int main(void)
 
 	tcase_add_test(t, args_full);
 	tcase_add_test(t, args_each_device_its_mac);
+	tcase_add_test(t, args_simulate);
 	tcase_add_loop_test(t, args_that_are_refused, 0, (int)FG_COUNT(bad));
 	tcase_add_test(t, servers_as_text);
 	suite_add_tcase(s, t);
