@@ -122,6 +122,9 @@ static int plan_isolate(struct fg_filter *f, const struct fg_held *held, struct 
 			return rc;
 		}
 		fg_plan_isolate(b, held, &r->guests[i], targets, n);
+		if (b->len > FG_BATCH_BYTES_MAX)
+			return fg_error_set(err, FG_ELIMIT, "%zu guests make a transaction of over %d bytes", r->n,
+					    FG_BATCH_BYTES_MAX);
 	}
 	return 0;
 }

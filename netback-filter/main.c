@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* netback-filter(8): the library's verbs as a command. */
 #include "args.h"
+#include "batch.h"
 #include "filter.h"
-#include "guest_json.h"
 #include "simulate_cmd.h"
 
 #include <lib/util.h>
 
 #include <stdio.h>
 #include <string.h>
-
-#define BATCH_BYTES_MAX (256UL * 1024 * 1024)
 
 static void filter_closep(struct fg_filter **f)
 {
@@ -91,36 +89,16 @@ static int do_list(struct fg_filter *f, bool json, struct fg_error *err)
 	return 0;
 }
 
-/* {"guests": [ … ]}: one transaction for all. */
+/* One transaction for all. */
 static int do_batch(struct fg_filter *f, const char *path, struct fg_error *err)
 {
-	fg_autofree char *text = NULL;
-	fg_autojson json_t *value = NULL;
-	json_t *array = NULL;
-	size_t len = 0, n = 0;
-	int rc = strcmp(path, "-") == 0 ? fg_fd_read_all(0, BATCH_BYTES_MAX, &text, &len, err)
-					: fg_file_read(path, BATCH_BYTES_MAX, &text, &len, err);
+	struct fg_guests guests;
+	int rc = fg_guests_read(path, &guests, err);
 
-	if (rc == 0)
-		rc = fg_json_parse(text, len, &value, err);
-	if (rc == 0)
-		rc = fg_json_array(value, "guests", FG_FILTER_GUESTS_MAX, &array, err);
 	if (rc < 0)
 		return rc;
-	fg_autofree struct fg_filter_guest **owned = fg_calloc(json_array_size(array), sizeof(void *));
-	fg_autofree struct fg_filter_guest *guests = fg_calloc(json_array_size(array), sizeof(*guests));
-	for (; rc == 0 && n < json_array_size(array); n++) {
-		rc = fg_guest_from_json(json_array_get(array, n), true, &owned[n], err);
-		if (rc < 0) {
-			fg_error_wrap(err, "guest %zu of the batch", n + 1);
-			break;
-		}
-		guests[n] = *owned[n];
-	}
-	if (rc == 0)
-		rc = fg_filter_isolate(f, guests, n, err);
-	for (size_t i = 0; i < n; i++)
-		fg_filter_guest_free(owned[i]);
+	rc = fg_filter_isolate(f, guests.list, guests.n, err);
+	fg_guests_clear(&guests);
 	return rc;
 }
 

@@ -2,7 +2,7 @@
 $(eval $(call library,fgfilter,$(addprefix netback-filter/,\
 	guest.c ruleset.c ruleset_ip4.c ruleset_ip6.c ruleset_ok.c rule_nft.c \
 	netlink.c link.c held.c plan.c filter.c rules_dump.c verify.c list.c guest_json.c mark.c \
-	packet.c simulate.c pcap.c),libnftnl libmnl jansson))
+	packet.c simulate.c pcap.c batch.c),libnftnl libmnl jansson))
 $(eval $(call program,netback-filter,netback-filter/main.c netback-filter/args.c netback-filter/simulate_cmd.c,fgfilter fixgate,jansson))
 $(eval $(call unit_test,unit/netback-filter/test_filter,test/unit/netback-filter/test_filter.c \
 	netback-filter/args.c,fgfilter fixgate,jansson))

@@ -11,11 +11,9 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define REPLY_BYTES (128 * 1024) /* the kernel fills at most 32 KiB a datagram of a dump */
 #define RECEIVE_QUEUE_BYTES (4 * 1024 * 1024)
 #define MSG_ROOM (64 * 1024) /* the largest rule is far below: 10 matches of 4 expressions */
 #define ERESTART_KERNEL 85 /* linux/errno.h of the kernel; the libc has the same number as ERESTART */
@@ -39,7 +37,7 @@ int fg_netlink_open(struct fg_netlink *nl, int bus, struct fg_error *err)
 	(void)mnl_socket_setsockopt(nl->socket, NETLINK_CAP_ACK, (void *)(uintptr_t)&one, sizeof(one));
 	nl->portid = mnl_socket_get_portid(nl->socket);
 	nl->seq = (uint32_t)fg_monotonic_ms();
-	nl->buf = fg_calloc(REPLY_BYTES, 1);
+	nl->buf = fg_calloc(FG_NETLINK_REPLY_BYTES, 1);
 	return 0;
 }
 
@@ -56,7 +54,7 @@ static ssize_t receive(struct fg_netlink *nl)
 	ssize_t n;
 
 	do
-		n = mnl_socket_recvfrom(nl->socket, nl->buf, REPLY_BYTES);
+		n = mnl_socket_recvfrom(nl->socket, nl->buf, FG_NETLINK_REPLY_BYTES);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -74,8 +72,8 @@ static int send_all(struct fg_netlink *nl, const void *data, size_t len)
 /* Throw away what is left of a dump that was given up. */
 static void drain(struct fg_netlink *nl)
 {
-	while (recv(mnl_socket_get_fd(nl->socket), nl->buf, REPLY_BYTES, MSG_DONTWAIT) >= 0 || errno == EINTR ||
-	       errno == ENOBUFS)
+	while (recv(mnl_socket_get_fd(nl->socket), nl->buf, FG_NETLINK_REPLY_BYTES, MSG_DONTWAIT) >= 0 ||
+	       errno == EINTR || errno == ENOBUFS)
 		;
 }
 
@@ -217,7 +215,7 @@ int fg_netlink_commit(struct fg_netlink *nl, struct fg_batch *b, bool *stale, st
 	make_room(b);
 	struct nlmsghdr *end = nftnl_batch_end(b->buf + b->len, b->seq++);
 	b->len += MNL_ALIGN(end->nlmsg_len);
-	if (b->len > INT_MAX / 4)
+	if (b->len > FG_BATCH_BYTES_MAX)
 		return fg_error_set(err, FG_ELIMIT, "the request makes a transaction of %zu bytes", b->len);
 
 	int bytes = (int)b->len + 4096, fd = mnl_socket_get_fd(nl->socket);
@@ -230,7 +228,7 @@ int fg_netlink_commit(struct fg_netlink *nl, struct fg_batch *b, bool *stale, st
 				      "cannot send %zu bytes to nf_tables", b->len);
 	/* The kernel has worked it off when send returns: all answers are in the queue. */
 	for (;;) {
-		ssize_t n = recv(fd, nl->buf, REPLY_BYTES, MSG_DONTWAIT);
+		ssize_t n = recv(fd, nl->buf, FG_NETLINK_REPLY_BYTES, MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == ENOBUFS) {

@@ -18,10 +18,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define FG_NETLINK_REPLY_BYTES (128 * 1024) /* the kernel fills at most 32 KiB a datagram of a dump */
+
 struct fg_netlink {
 	struct mnl_socket *socket;
 	uint32_t portid, seq;
-	char *buf; /* for replies */
+	char *buf; /* for replies, FG_NETLINK_REPLY_BYTES */
 };
 
 /* bus: NETLINK_NETFILTER or NETLINK_ROUTE. */
@@ -34,6 +36,8 @@ int fg_netlink_ask(struct fg_netlink *nl, struct nlmsghdr *request, mnl_cb_t cb,
 
 /* The number of the ruleset's last change. */
 int fg_netlink_generation(struct fg_netlink *nl, uint32_t *out, struct fg_error *err) FG_MUST_CHECK;
+
+#define FG_BATCH_BYTES_MAX (INT32_MAX / 4) /* of one transaction: the socket's buffer is set by an int */
 
 struct fg_batch {
 	char *buf;

@@ -71,6 +71,69 @@ def refusals(tap, d, f):
     tap.ok(rc == 5, "verify of a guest that is not isolated: exit status 5", out)
 
 
+CODES = {1: "failed", 2: "usage", 3: "not-found", 4: "refused", 5: "differs", 6: "not-allowed", 8: "format", 9: "limit"}
+
+
+def errors(tap, d, f):
+    """Every verb: with --json a failure is one object whose code says the same as the exit status."""
+    missing = ["--guest", UUID, "--dev", "vif9.9"] + COMMON
+    capture = ["simulate"] + ONE
+    uncap = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", FILTER]
+    with tempfile.TemporaryDirectory() as t:
+        bad = os.path.join(t, "bad.pcap")
+        with open(bad, "wb") as out:
+            out.write(b"\xd4\xc3\xb2\xa1\2\0\4\0" + b"\0" * 8 + b"\xff\xff\0\0\1\0\0\0" + b"\0" * 8 + b"\xff\xff\xff\x7f" * 2)
+        for argv, want in (
+                (["isolate", *missing], 3), (["isolate", *ONE, "--rate", "x"], 2), (["isolate", "--guest", UUID, "--dev", "lo", *COMMON], 4),
+                (["isolate", "--batch", t + "/none"], 3), (["release"], 2), (["release", "--guest", "x"], 2), (["list", "more"], 2),
+                (["verify", *ONE], 5), (["verify", *missing], 3), (["arm", "--guest", UUID, "--dev", "vif1.0", "--mark-dir", t], 3),
+                (capture, 2), (capture + [t + "/none"], 3), (capture + ["/dev/null"], 8), (capture + [bad], 9),
+                (["frobnicate"], 2), ([], 2)):
+            rc, out = f(*argv[:1], "--json", *argv[1:])
+            error = json.loads(out.splitlines()[-1])["error"]
+            tap.ok(rc == want and error["code"] == CODES[rc] and error["text"], "--json: %s: %s" % (" ".join(argv)[:60], error["code"]), out)
+            rc, out = f(*argv)
+            tap.ok(rc == want and out.startswith("netback-filter: "), "as text: the same exit status", out)
+        for argv in (["isolate", *ONE], ["release", "--guest", UUID], ["list"], ["verify", *ONE]):
+            rc, out = d.run(*uncap, argv[0], "--json", *argv[1:], check=False)
+            tap.ok(rc == 6 and json.loads(out)["error"]["code"] == "not-allowed", "%s without CAP_NET_ADMIN: exit status 6" % argv[0], out)
+    rc, out = d.run("sh", "-c", "%s list --json >/dev/full" % FILTER, check=False)
+    tap.ok(rc == 14, "standard output that is full: exit status 14", out)
+    tap.ok(ruleset(d) == "", "none of it changed anything", ruleset(d))
+
+
+def batches(tap, d, f):
+    def guest(i, dev="vif1.0", **kw):
+        return {"uuid": "%08x-0000-4000-8000-000000000000" % i, "closed": True, "devs": [{"name": dev, "mac": GM}], **kw}
+    two = [guest(1), guest(2, "vif2.0")]
+    for name, text, want in (
+            ("nothing", "", 8), ("no object", "[]", 8), ("another key", json.dumps({"guests": [], "force": True}), 8),
+            ("guests that are no list", '{"guests":{}}', 8), ("a guest with another key", json.dumps({"guests": [guest(1, allow="all")]}), 8),
+            ("a guest without UUID", json.dumps({"guests": [{"closed": True, "devs": []}]}), 8),
+            ("a guest without devices", json.dumps({"guests": [dict(guest(1), devs=[])]}), 2),
+            ("the same guest twice", json.dumps({"guests": [guest(1), guest(1, "vif2.0")]}), 2),
+            ("the same device twice", json.dumps({"guests": [guest(1), guest(2)]}), 2),
+            ("a device that is not there", json.dumps({"guests": two + [guest(3, "vif9.9")]}), 3),
+            ("a device that is no guest's", json.dumps({"guests": two + [guest(3, "lo")]}), 4),
+            ("65 devices", json.dumps({"guests": [dict(guest(1), devs=guest(1)["devs"] * 65)]}), 9),
+            ("16,385 guests", json.dumps({"guests": [guest(i) for i in range(16385)]}), 9),
+            ("2,000 brackets", "[" * 2000, 8), ("over 64 MiB", " " * ((64 << 20) + 1), 9)):
+        rc, out = f("isolate", "--json", "--batch", "-", stdin=text)
+        tap.ok(rc == want and json.loads(out)["error"]["code"] == CODES[rc] and ruleset(d) == "",
+               "batch: %s: %s, nothing changed" % (name, CODES.get(rc)), out[:300])
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as t:
+        json.dump({"guests": two}, t)
+        t.flush()
+        rc, out = f("isolate", "--json", "--batch", t.name)
+        tap.ok(rc == 0 and json.loads(out) == {"ok": True}, "batch: from a file", out)
+    for g in two:
+        rc, out = f("verify", "--guest", g["uuid"], "--dev", g["devs"][0]["name"], "--mac", GM, "--closed")
+        tap.ok(rc == 0, "batch: each guest is verified", out)
+        f.ok("release", "--guest", g["uuid"])
+    rc, out = f("isolate", "--batch", "-", stdin='{"guests":[]}')
+    tap.ok(rc == 0 and ruleset(d) == "", "batch: of no guest: nothing is done", out)
+
+
 def idempotent(tap, d, f):
     f.ok("isolate", *TWO)
     first = ruleset(d)
@@ -213,7 +276,7 @@ def renamed(tap, d, g, f):
         f.ok("arm", "--guest", UUID, "--dev", "vif1.0-emu", "--mac", GM, "--mark-dir", marks)
         listed = {x["dev"]: x["closed"] for x in json.loads(f.ok("list", "--json"))["guests"][0]["devs"]}
         tap.ok(listed == {"vif1.0": True, "vif1.0-emu": True}, "arm adds a device to those the guest has", listed)
-        for text, rc in (("{", 8), ('{"uuid":"%s","closed":true,"devs":[]}' % UUID, 8), ("{}", 8), ("", 8),
+        for text, rc in (("{", 8), ("{}", 8), ("", 8),
                          ('{"uuid":"%s","closed":true,"devs":[{"mac":"%s"}]}' % (UUID2, GM), 8),
                          ('{"uuid":"%s","closed":true,"open":1,"devs":[{"mac":"%s"}]}' % (UUID, GM), 8)):
             with open(os.path.join(marks, UUID + ".json"), "w") as m:
@@ -362,6 +425,8 @@ def main():
     veth(d, "vif2.0", h)
     f = Filter(d)
     tap.section(refusals, d, f)
+    tap.section(errors, d, f)
+    tap.section(batches, d, f)
     tap.section(idempotent, d, f)
     tap.section(verify_sees, d, f)
     tap.section(cycles, d, f)

@@ -222,7 +222,6 @@ static const char *const malformed[] = {
 	"[]",
 	"{}",
 	"{\"uuid\":\"" UUID "\",\"closed\":true}",
-	"{\"uuid\":\"" UUID "\",\"closed\":true,\"devs\":[]}",
 	"{\"uuid\":\"" UUID "\",\"closed\":1," DEVS "}",
 	"{\"uuid\":\"" UUID "\"," DEVS "}",
 	"{\"uuid\":\"22222222-2222-4222-8222-222222222222\",\"closed\":true," DEVS "}",
