@@ -23,6 +23,7 @@
 #define FG_SERVER_KEY "server.key"
 #define FG_SERVER_ADMIN_PEM "admin.pem"
 #define FG_SERVER_ADMIN_KEY "admin.key"
+#define FG_SERVER_ONLINE_PEM "online.pem" /* key and certificate of the catalogue */
 #define FG_SERVER_DB "fixgate.db"
 #define FG_SERVER_BLOBS "blobs"
 #define FG_SERVER_UPLOADS "uploads"

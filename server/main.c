@@ -23,6 +23,7 @@ static void usage(FILE *to)
 {
 	fputs("usage: fixgate-server init --dir DIR --address ADDR[,ADDR|NAME...] [--port P] [--trust DIR] [--user U]\n"
 	      "       fixgate-server enrol HOST --dir DIR --out DIR\n"
+	      "       fixgate-server online-key --dir DIR [--user U]\n"
 	      "       fixgate-server serve --dir DIR [--listen ADDR:PORT]... [--user U] [--verbose]\n",
 	      to);
 }
@@ -117,6 +118,8 @@ static int run(int argc, char **argv, struct fg_error *err)
 	}
 	if (!strcmp(verb, "enrol") && left == 2 && o.out)
 		return fg_setup_enrol(o.dir, argv[optind + 1], o.out, err);
+	if (!strcmp(verb, "online-key") && left == 1)
+		return fg_setup_online_key(o.dir, o.user, err);
 	if (!strcmp(verb, "serve") && left == 1) {
 		struct fg_serve serve = { o.dir, o.listen, o.n_listen, o.user };
 		return fg_serve(&serve, err);

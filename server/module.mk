@@ -6,10 +6,10 @@ server_api := $(sort $(wildcard server/api/*.c))
 $(eval $(call library,fgstore,$(server_store),sqlite3 libcrypto jansson))
 $(eval $(call library,fghttp,$(server_http),libevent_openssl libevent_core libevent_extra libssl libcrypto jansson))
 $(eval $(call program,fixgate-server,server/main.c server/serve.c server/config.c \
-	server/setup/init.c server/setup/enrol.c server/setup/pki.c server/rollout/poll.c $(server_api),\
+	server/setup/init.c server/setup/online.c server/setup/enrol.c server/setup/pki.c server/rollout/poll.c $(server_api),\
 	fghttp fgstore fgbundle fixgate,inih libsystemd libevent_core libcrypto jansson))
 $(eval $(call program,fixgate-admin,$(sort $(wildcard server/admin/*.c)) server/config.c,\
-	fgstore fixgate,libcurl inih libcrypto jansson))
+	fgstore fgbundle fixgate,libcurl inih libcrypto jansson))
 $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_range.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
 $(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))

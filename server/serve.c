@@ -7,7 +7,7 @@
 #include <grp.h>
 #include <lib/log.h>
 #include <pwd.h>
-#include <server/api/api.h>
+#include <server/api/catalogue.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -158,12 +158,14 @@ static int start(struct server *s, struct fg_error *err)
 	s->api.config = &s->config;
 	s->api.poll = fg_poll_new(s->base, s->api.store);
 	s->api.publisher = fg_publisher_new(s->base, &s->api);
+	s->api.catalogues = fg_catalogues_new(&s->api);
 	return 0;
 }
 
 static void stop(struct server *s)
 {
 	fg_publisher_free(s->api.publisher);
+	fg_catalogues_free(s->api.catalogues);
 	fg_poll_free(s->api.poll);
 	fg_http_free(s->http);
 	fg_store_close(s->api.store);

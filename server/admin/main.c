@@ -21,6 +21,9 @@ static void usage(FILE *to)
 	      "       fixgate-admin WHERE offer --fix ID [--version N] {--guest NAME|UUID... | --all} [--force] "
 	      "[--json]\n"
 	      "       fixgate-admin WHERE clients | fixes | offers | audit | audit verify [--json]\n"
+	      "       fixgate-admin WHERE catalogue [--json]\n"
+	      "       fixgate-admin WHERE withdraw FIX [--version N] [--reason TEXT] [--json]\n"
+	      "       fixgate-admin WHERE revoke-signer CERTIFICATE|SHA256 [--reason TEXT] [--json]\n"
 	      "WHERE: --dir DIR, or --server URL --ca FILE --cert FILE --key FILE\n",
 	      to);
 }
@@ -76,6 +79,9 @@ static int take_option(struct options *o, int c, struct fg_error *err)
 	case 'F':
 		o->verb.force = true;
 		return 0;
+	case 'r':
+		o->verb.reason = optarg;
+		return 0;
 	case 'j':
 		o->verb.json = true;
 		return 0;
@@ -89,19 +95,13 @@ static int take_option(struct options *o, int c, struct fg_error *err)
 static int parse(int argc, char **argv, struct options *o, struct fg_error *err)
 {
 	static const struct option table[] = {
-		{ "dir", required_argument, NULL, 'd' },
-		{ "server", required_argument, NULL, 's' },
-		{ "ca", required_argument, NULL, 'C' },
-		{ "cert", required_argument, NULL, 'c' },
-		{ "key", required_argument, NULL, 'k' },
-		{ "fix", required_argument, NULL, 'f' },
-		{ "version", required_argument, NULL, 'v' },
-		{ "guest", required_argument, NULL, 'g' },
-		{ "all", no_argument, NULL, 'a' },
-		{ "force", no_argument, NULL, 'F' },
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{ "dir", required_argument, NULL, 'd' },     { "server", required_argument, NULL, 's' },
+		{ "ca", required_argument, NULL, 'C' },	     { "cert", required_argument, NULL, 'c' },
+		{ "key", required_argument, NULL, 'k' },     { "fix", required_argument, NULL, 'f' },
+		{ "version", required_argument, NULL, 'v' }, { "guest", required_argument, NULL, 'g' },
+		{ "all", no_argument, NULL, 'a' },	     { "force", no_argument, NULL, 'F' },
+		{ "reason", required_argument, NULL, 'r' },  { "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
 	};
 	int c, rc = 0;
 
@@ -136,14 +136,13 @@ static int connect_to(const struct options *o, struct fg_admin **out, struct fg_
 static const struct verb {
 	const char *name, *argument; /* argument: a word that must follow, "*" = any, NULL = none */
 	int (*run)(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err);
+	int (*run_on)(struct fg_admin *a, const struct fg_admin_options *o, const char *argument, struct fg_error *err);
 } verbs[] = {
-	{ "publish", "*", NULL },
-	{ "offer", NULL, fg_admin_offer },
-	{ "clients", NULL, fg_admin_clients },
-	{ "fixes", NULL, fg_admin_fixes },
-	{ "offers", NULL, fg_admin_offers },
-	{ "audit", NULL, fg_admin_audit },
-	{ "audit", "verify", fg_admin_audit_verify },
+	{ "publish", "*", NULL, fg_admin_publish },   { "catalogue", NULL, fg_admin_catalogue, NULL },
+	{ "withdraw", "*", NULL, fg_admin_withdraw }, { "revoke-signer", "*", NULL, fg_admin_revoke_signer },
+	{ "offer", NULL, fg_admin_offer, NULL },      { "clients", NULL, fg_admin_clients, NULL },
+	{ "fixes", NULL, fg_admin_fixes, NULL },      { "offers", NULL, fg_admin_offers, NULL },
+	{ "audit", NULL, fg_admin_audit, NULL },      { "audit", "verify", fg_admin_audit_verify, NULL },
 };
 
 static const struct verb *find(int argc, char **argv)
@@ -176,7 +175,7 @@ static int run(int argc, char **argv, struct fg_error *err)
 	rc = connect_to(&o, &admin, err);
 	if (rc < 0)
 		return rc;
-	rc = verb->run ? verb->run(admin, &o.verb, err) : fg_admin_publish(admin, &o.verb, argv[optind + 1], err);
+	rc = verb->run ? verb->run(admin, &o.verb, err) : verb->run_on(admin, &o.verb, argv[optind + 1], err);
 	fg_admin_close(admin);
 	return rc;
 }

@@ -11,7 +11,7 @@
 
 struct fg_admin_options {
 	bool json, all, force;
-	const char *fix;
+	const char *fix, *reason;
 	int64_t version; /* 0: the newest */
 	char *guests[FG_ADMIN_GUESTS_MAX];
 	size_t n_guests;
@@ -27,5 +27,12 @@ int fg_admin_offers(struct fg_admin *a, const struct fg_admin_options *o, struct
 int fg_admin_audit(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
 /* DIFFERS names the first entry that does not fit the one before. */
 int fg_admin_audit_verify(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+
+/* catalogue.c.  signer: file of a certificate, or the SHA-256 of its SubjectPublicKeyInfo in hex. */
+int fg_admin_catalogue(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+int fg_admin_withdraw(struct fg_admin *a, const struct fg_admin_options *o, const char *fix,
+		      struct fg_error *err) FG_MUST_CHECK;
+int fg_admin_revoke_signer(struct fg_admin *a, const struct fg_admin_options *o, const char *signer,
+			   struct fg_error *err) FG_MUST_CHECK;
 
 #endif

@@ -9,6 +9,7 @@
 #include <server/store/store.h>
 
 struct fg_publisher;
+struct fg_catalogues;
 
 struct fg_api {
 	const char *dir;
@@ -16,6 +17,7 @@ struct fg_api {
 	struct fg_store *store;
 	struct fg_poll *poll;
 	struct fg_publisher *publisher;
+	struct fg_catalogues *catalogues;
 };
 
 /* Ends with a route without path. ctx of the handlers is the struct fg_api. */
@@ -33,6 +35,10 @@ int fg_api_fixes(struct fg_request *req, void *ctx, json_t **answer, struct fg_e
 int fg_api_offer(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 int fg_api_offers_all(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 int fg_api_audit(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+/* catalogue.c */
+int fg_api_catalogue(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_withdraw(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_revoke_signer(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 /* clients.c */
 int fg_api_clients(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 /* publish.c */

@@ -5,7 +5,7 @@
  * With the last part: fsync, digest, verification against the trust folder (in a thread), into blobs/, into the store.
  * A crash leaves an upload that can go on, or a blob that no fix names, never a fix without its blob.
  */
-#include "api.h"
+#include "catalogue.h"
 #include "check.h"
 
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <server/http/range.h>
+#include <server/store/catalogue.h>
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
@@ -32,6 +33,8 @@ struct publication {
 	char digest[FG_DIGEST_HEX];
 	char who[65];
 	char *part, *trust;
+	uint8_t (*revoked)[FG_DIGEST_BYTES]; /* signers that do not count */
+	size_t n_revoked;
 	/* what the thread found */
 	int rc;
 	struct fg_error err;
@@ -89,6 +92,8 @@ static int verify(struct publication *p, struct fg_error *err)
 	int rc = digest_check(fd, p->digest, &p->bytes, err);
 	if (rc == 0)
 		rc = fg_trust_load(p->trust, &trust, err);
+	if (rc == 0)
+		fg_trust_set_revoked(trust, (const uint8_t(*)[FG_DIGEST_BYTES])p->revoked, p->n_revoked);
 	if (rc == 0)
 		rc = fg_bundle_file_verify(fd, trust, fg_now_ms() / 1000, &p->buf, &p->head, err);
 	fg_trust_free(trust);
@@ -148,6 +153,7 @@ static int finish(struct fg_api *api, struct publication *p, json_t **answer, st
 	}
 	fg_log_info("fix=%s version=%" PRIu64 " digest=%s %s by=%s", m->id, m->version, p->digest,
 		    added ? "published" : "was published before", p->who);
+	fg_catalogues_changed(api);
 	*answer = json_pack("{s:s, s:I, s:s, s:I}", "fix", m->id, "version", (json_int_t)m->version, "digest",
 			    p->digest, "bytes", (json_int_t)p->bytes);
 	return added ? 201 : 200;
@@ -159,6 +165,7 @@ static void publication_free(struct publication *p)
 	free(p->buf);
 	free(p->part);
 	free(p->trust);
+	free(p->revoked);
 	free(p);
 }
 
@@ -202,7 +209,12 @@ static int verification_start(struct fg_request *req, struct fg_api *api, const 
 	p->trust = fg_asprintf("%s/%s", api->dir, FG_SERVER_TRUST);
 	snprintf(p->digest, sizeof(p->digest), "%s", digest);
 	snprintf(p->who, sizeof(p->who), "%s", req->peer.name);
-	int rc = pthread_create(&p->thread, NULL, thread_main, p);
+	int rc = fg_store_revoked_keys(api->store, &p->revoked, &p->n_revoked, err);
+	if (rc < 0) {
+		publication_free(p);
+		return rc;
+	}
+	rc = pthread_create(&p->thread, NULL, thread_main, p);
 	if (rc) {
 		publication_free(p);
 		return fg_error_errno(err, FG_EFAILED, rc, "cannot start a thread");

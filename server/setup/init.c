@@ -64,7 +64,7 @@ static int certificates(const struct fg_setup_init *init, struct fg_error *err)
 		rc = fg_pki_issue(ca, ca_key, &server, cert, key, err);
 	if (rc == 0)
 		rc = fg_pki_issue(ca, ca_key, &person, admin, admin_key, err);
-	return rc;
+	return rc < 0 ? rc : fg_setup_online_key(init->dir, init->user, err);
 }
 
 static int config_write(const struct fg_setup_init *init, struct fg_error *err)

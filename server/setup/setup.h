@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `fixgate-server init` and `enrol`. */
+/* `fixgate-server init`, `enrol` and `online-key`. */
 #ifndef FG_SERVER_SETUP_H
 #define FG_SERVER_SETUP_H
 
@@ -20,5 +20,8 @@ int fg_setup_init(const struct fg_setup_init *init, struct fg_error *err) FG_MUS
 
 /* out/agent.key, out/agent.pem (OU=agent, CN=host), out/server-ca.pem. EXISTS if one of them is there. */
 int fg_setup_enrol(const char *dir, const char *host, const char *out, struct fg_error *err) FG_MUST_CHECK;
+
+/* The next online key: dir/online.pem, which is given to user (NULL: stays the caller's).  A server that runs takes it up. */
+int fg_setup_online_key(const char *dir, const char *user, struct fg_error *err) FG_MUST_CHECK;
 
 #endif

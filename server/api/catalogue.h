@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * The catalogue on the server's side: made when a fix is published or withdrawn, a key revoked, the online key changed, and
+ * when the last one is FG_CATALOGUE_RENEW_S old and somebody asks.  There is no timer: a catalogue that nobody asks for need
+ * not be new.
+ */
+#ifndef FG_SERVER_API_CATALOGUE_H
+#define FG_SERVER_API_CATALOGUE_H
+
+#include "api.h"
+
+#include <fixgate/catalogue.h>
+
+/* Never fails: a server without an online key serves all but the catalogue, and says so in its log. */
+struct fg_catalogues *fg_catalogues_new(struct fg_api *api);
+void fg_catalogues_free(struct fg_catalogues *c);
+/* What it is made of has changed; what fails is logged, and tried again when somebody asks. */
+void fg_catalogues_changed(struct fg_api *api);
+
+#endif
