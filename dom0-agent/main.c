@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* fixgated(8): opens what the agent works with, runs the loop, leaves everything as it is when told to end. */
 #include "ctl/ctl.h"
+#include "isolate/guard_agent.h"
 #include "job/job.h"
 #include "offer/offer.h"
 #include "report/net_process.h"
@@ -44,6 +45,7 @@ struct daemon {
 	struct fg_agent agent;
 	struct fg_net_process *net;
 	struct fg_ctl *ctl;
+	struct fg_guard_agent *guard;
 	struct event *signals[2];
 	struct reopen reopen[FG_AGENT_TOOLSTACKS_MAX];
 	int lock_fd, status;
@@ -216,6 +218,7 @@ static void close_all(struct daemon *d)
 		if (d->signals[i])
 			event_free(d->signals[i]);
 	fg_ctl_stop(d->ctl);
+	fg_guard_agent_stop(d->guard);
 	for (size_t i = 0; i < a->n_toolstacks; i++) {
 		if (d->reopen[i].timer)
 			a->clock->cancel(a->clock, d->reopen[i].timer);
@@ -259,6 +262,8 @@ static int run(struct daemon *d, struct fg_error *err)
 	open_toolstacks(d);
 	d->started = true;
 	rc = fg_agent_start(&d->agent, err);
+	if (rc == 0)
+		rc = fg_guard_agent_start(d->base, &d->agent, &d->guard, err);
 	if (rc < 0)
 		return rc;
 	sd_notify(0, "READY=1");

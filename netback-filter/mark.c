@@ -21,10 +21,23 @@ static int mark_path(const char *dir, const char *uuid, char **out, struct fg_er
 	return rc;
 }
 
+/* A mark without a device is one: the guest has no NIC now, the one that comes is told to `arm` with its MAC. */
+static int check(const struct fg_filter_guest *guest, struct fg_error *err)
+{
+	struct fg_filter_dev any = { .mac = { 2, 0, 0, 0, 0, 1 } };
+	struct fg_filter_guest g = *guest;
+
+	if (g.n_devs == 0) {
+		g.devs = &any;
+		g.n_devs = 1;
+	}
+	return fg_filter_guest_check(&g, err);
+}
+
 int fg_filter_mark_write(const char *dir, const struct fg_filter_guest *guest, struct fg_error *err)
 {
 	fg_autofree char *path = NULL;
-	int rc = fg_filter_guest_check(guest, err);
+	int rc = check(guest, err);
 
 	if (rc == 0)
 		rc = mark_path(dir, guest->uuid, &path, err);
@@ -53,7 +66,7 @@ int fg_filter_mark_read(const char *dir, const char *uuid, struct fg_filter_gues
 	if (rc == 0)
 		rc = fg_guest_from_json(value, false, &guest, err);
 	if (rc == 0)
-		rc = fg_filter_guest_check(guest, err);
+		rc = check(guest, err);
 	if (rc == 0 && strcasecmp(guest->uuid, uuid) != 0)
 		rc = fg_error_set(err, FG_EFORMAT, "it is the mark of guest %s", guest->uuid);
 	if (rc < 0) {

@@ -13,6 +13,8 @@
 #include "dom0-agent/config.h"
 #include "dom0-agent/toolstack/toolstack.h"
 
+#include <jansson.h>
+
 struct fg_isolator;
 
 struct fg_isolator_ops {
@@ -22,7 +24,7 @@ struct fg_isolator_ops {
 	void (*close)(struct fg_isolator *iso);
 	/*
 	 * Mark, then cut off every netdev that the guest has now, then compare what the kernel holds with what was asked.
-	 * A guest without netdevs (off) is only marked.  Success = promise 1 holds.  closed: not even the server is allowed.
+	 * A guest without netdevs (off, or it has no NIC) is only marked.  Success = promise 1 holds.  closed: not even the server is allowed.
 	 * On failure the mark stays: a NIC that comes is armed.
 	 */
 	int (*isolate)(struct fg_isolator *iso, const struct fg_guest *guest, bool closed, struct fg_error *err);
@@ -31,6 +33,9 @@ struct fg_isolator_ops {
 	int (*marked)(struct fg_isolator *iso, const char *uuid, bool *out, struct fg_error *err);
 	/* All marks; free(*uuids). */
 	int (*list)(struct fg_isolator *iso, char (**uuids)[37], size_t *n, struct fg_error *err);
+	/* What was held back since the guest was isolated, for reports; also just after a release.  NULL: nothing is known.
+	 * May be NULL itself. */
+	json_t *(*evidence)(struct fg_isolator *iso, const char *uuid);
 };
 
 extern const struct fg_isolator_ops fg_isolator_vmm;

@@ -1,38 +1,110 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The isolator of the virtual machine manager: filters on the backend netdevs, marks for those that are to come. */
-#include "isolator.h"
+#include "counters.h"
 #include "plan.h"
+#include "vmm.h"
 
 #include <lib/log.h>
 #include <lib/util.h>
+#include <netback-filter/own.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
+
+/* What a guest was isolated with.  Its netdevs are kept by ifindex: a name may go to another guest's. */
+struct kept {
+	LIST_ENTRY(kept) link;
+	struct fg_isolate_plan *plan;
+	uint32_t ifindex[FG_FILTER_DEVS_MAX];
+	int64_t since_ms; /* of the isolation; 0: before this process began */
+};
 
 struct fg_isolator {
 	const struct fg_agent_config *config;
 	struct fg_filter *filter;
 	char *marks;
+	struct fg_counters *counters;
+	struct fg_vmm_hooks hooks;
+	json_t *begun; /* set of guests that were marked, but never yet isolated to the end */
+	LIST_HEAD(kept_list, kept) kept;
 };
+
+static struct kept *kept_of(const struct fg_isolator *iso, const char *uuid)
+{
+	struct kept *k = NULL;
+
+	LIST_FOREACH (k, &iso->kept, link) {
+		if (strcmp(k->plan->guest.uuid, uuid) == 0)
+			return k;
+	}
+	return NULL;
+}
+
+static void kept_free(struct kept *k)
+{
+	if (!k)
+		return;
+	LIST_REMOVE(k, link);
+	free(k->plan);
+	free(k);
+}
+
+static struct kept *keep(struct fg_isolator *iso, struct fg_isolate_plan *plan, bool was_marked)
+{
+	struct kept *k = fg_calloc(1, sizeof(*k)), *old = kept_of(iso, plan->guest.uuid);
+
+	k->since_ms = old ? old->since_ms : was_marked ? 0 : fg_monotonic_ms();
+	kept_free(old);
+	k->plan = plan;
+	for (size_t i = 0; i < plan->guest.n_devs; i++)
+		k->ifindex[i] = if_nametoindex(plan->devs[i].name);
+	LIST_INSERT_HEAD(&iso->kept, k, link);
+	return k;
+}
+
+/* Names are as they are now; netdevs that are gone are forgotten. */
+static void kept_refresh(struct kept *k)
+{
+	struct fg_filter_guest *g = &k->plan->guest;
+	size_t n = 0;
+
+	for (size_t i = 0; i < g->n_devs; i++) {
+		struct fg_filter_dev dev = g->devs[i];
+		uint32_t ifindex = k->ifindex[i];
+		if (!ifindex || !if_indextoname(ifindex, dev.name))
+			continue;
+		k->ifindex[n] = ifindex;
+		g->devs[n++] = dev;
+	}
+	g->n_devs = n;
+}
 
 static void vmm_close(struct fg_isolator *iso)
 {
 	if (!iso)
 		return;
+	while (!LIST_EMPTY(&iso->kept))
+		kept_free(LIST_FIRST(&iso->kept));
+	fg_counters_free(iso->counters);
+	json_decref(iso->begun);
 	fg_filter_close(iso->filter);
 	free(iso->marks);
 	free(iso);
 }
 
-static int vmm_open(const struct fg_agent_config *config, struct fg_isolator **out, struct fg_error *err)
+int fg_vmm_open(const struct fg_agent_config *config, const char *marks, struct fg_isolator **out, struct fg_error *err)
 {
 	struct fg_isolator *iso = fg_calloc(1, sizeof(*iso));
 	int rc;
 
 	iso->config = config;
-	iso->marks = fg_strdup(FG_FILTER_MARK_DIR);
+	iso->marks = fg_strdup(marks);
+	iso->counters = fg_counters_new();
+	iso->begun = json_object();
+	LIST_INIT(&iso->kept);
 	rc = fg_mkdir_p(iso->marks, 0700, err);
 	if (rc == 0)
 		rc = fg_filter_open(&iso->filter, err);
@@ -44,19 +116,273 @@ static int vmm_open(const struct fg_agent_config *config, struct fg_isolator **o
 	return 0;
 }
 
+static int vmm_open(const struct fg_agent_config *config, struct fg_isolator **out, struct fg_error *err)
+{
+	return fg_vmm_open(config, FG_FILTER_MARK_DIR, out, err);
+}
+
+void fg_vmm_set_hooks(struct fg_isolator *iso, const struct fg_vmm_hooks *hooks)
+{
+	iso->hooks = *hooks;
+}
+
+bool fg_vmm_is_own(const struct fg_isolator *iso, uint32_t portid)
+{
+	return fg_filter_is_own(iso->filter, portid);
+}
+
+static bool has_dev(const struct fg_filter_status *s, const char *dev)
+{
+	for (size_t i = 0; s && i < s->n_devs; i++)
+		if (strcmp(s->devs[i].dev, dev) == 0)
+			return true;
+	return false;
+}
+
+/* Reads the guest's counters and, on the way, which of its netdevs have a filter. */
+static int sample(struct fg_isolator *iso, const char *uuid, const struct fg_filter_guest *devs, bool *filtered,
+		  struct fg_error *err)
+{
+	struct fg_filter_status *status = NULL, *mine = NULL;
+	size_t n = 0;
+	int rc = fg_filter_list(iso->filter, &status, &n, err);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(status[i].uuid, uuid) == 0)
+			mine = &status[i];
+	fg_counters_sample(iso->counters, uuid, mine);
+	for (size_t i = 0; filtered && i < devs->n_devs; i++)
+		filtered[i] = has_dev(mine, devs->devs[i].name);
+	fg_filter_status_free(status, n);
+	return 0;
+}
+
+void fg_vmm_sample(struct fg_isolator *iso, const char *uuid)
+{
+	struct fg_error err = FG_ERROR_INIT;
+
+	if (sample(iso, uuid, NULL, NULL, &err) < 0)
+		fg_log_warn("guest=%s counters of the filter: %s, ignoring", uuid, err.text);
+}
+
+bool fg_vmm_bare(struct fg_isolator *iso, const char *uuid)
+{
+	struct kept *k = kept_of(iso, uuid);
+	bool filtered[FG_FILTER_DEVS_MAX] = { false };
+
+	if (!k)
+		return false;
+	kept_refresh(k);
+	if (sample(iso, uuid, &k->plan->guest, filtered, NULL) < 0)
+		return true;
+	for (size_t i = 0; i < k->plan->guest.n_devs; i++)
+		if (!filtered[i])
+			return true;
+	return false;
+}
+
+static int install(struct fg_isolator *iso, const struct fg_filter_guest *guest, struct fg_error *err)
+{
+	int rc = fg_filter_isolate(iso->filter, guest, 1, err);
+
+	return rc < 0 ? rc : fg_filter_verify(iso->filter, guest, err);
+}
+
+static void tell(struct fg_isolator *iso, const struct fg_filter_guest *guest, const bool *filtered, bool was_marked,
+		 int rc, const struct fg_error *why)
+{
+	for (size_t i = 0; i < guest->n_devs; i++) {
+		const char *dev = guest->devs[i].name;
+		if (rc == 0 && iso->hooks.armed)
+			iso->hooks.armed(iso->hooks.arg, guest->uuid, dev, was_marked && !filtered[i]);
+		else if (rc < 0 && was_marked && !filtered[i] && iso->hooks.failed)
+			iso->hooks.failed(iso->hooks.arg, guest->uuid, dev, why);
+	}
+}
+
+static int vmm_marked(struct fg_isolator *iso, const char *uuid, bool *out, struct fg_error *err);
+
+/*
+ * A guest without a NIC says nothing about how its network reaches the server: what an earlier mark knows stays.
+ */
+static int mark(struct fg_isolator *iso, const struct fg_filter_guest *guest, bool *was, struct fg_error *err)
+{
+	struct fg_filter_guest *old = NULL;
+	int rc = vmm_marked(iso, guest->uuid, was, err);
+
+	if (rc < 0)
+		return rc;
+	if (!*was) {
+		fg_counters_forget(iso->counters, guest->uuid);
+		json_object_set_new(iso->begun, guest->uuid, json_true());
+	}
+	if (*was && guest->n_devs == 0 && fg_filter_mark_read(iso->marks, guest->uuid, &old, NULL) == 0) {
+		bool same = old->closed == guest->closed;
+
+		fg_filter_guest_free(old);
+		if (same)
+			return 0;
+	}
+	return fg_filter_mark_write(iso->marks, guest, err);
+}
+
 static int vmm_isolate(struct fg_isolator *iso, const struct fg_guest *guest, bool closed, struct fg_error *err)
 {
 	fg_autofree struct fg_isolate_plan *plan = fg_calloc(1, sizeof(*plan));
+	bool filtered[FG_FILTER_DEVS_MAX] = { false }, was_marked = false;
+	struct fg_error why = FG_ERROR_INIT;
 	int rc = fg_isolate_plan(iso->config, guest, closed, true, fg_reach_find, plan, err);
 
 	if (rc == 0)
-		rc = fg_filter_mark_write(iso->marks, &plan->guest, err);
+		rc = mark(iso, &plan->guest, &was_marked, err);
 	if (rc == 0)
 		rc = fg_isolate_plan(iso->config, guest, closed, false, fg_reach_find, plan, err);
+	if (rc == 0 && plan->guest.n_devs == 0)
+		json_object_del(iso->begun, guest->uuid);
 	if (rc < 0 || plan->guest.n_devs == 0)
 		return rc;
-	rc = fg_filter_isolate(iso->filter, &plan->guest, 1, err);
-	return rc < 0 ? rc : fg_filter_verify(iso->filter, &plan->guest, err);
+	was_marked = was_marked && !json_object_get(iso->begun, guest->uuid);
+	rc = sample(iso, guest->uuid, &plan->guest, filtered, &why);
+	/* What stands already is left alone: replacing it would set its counters back. */
+	if (rc == 0 && fg_filter_verify(iso->filter, &plan->guest, NULL) < 0)
+		rc = install(iso, &plan->guest, &why);
+	tell(iso, &plan->guest, filtered, was_marked, rc, &why);
+	if (rc == 0) {
+		keep(iso, FG_TAKE(plan), was_marked);
+		json_object_del(iso->begun, guest->uuid);
+		fg_vmm_sample(iso, guest->uuid);
+	} else if (err && !err->code) {
+		*err = why;
+	}
+	return rc;
+}
+
+int fg_vmm_mark(struct fg_isolator *iso, const char *uuid, struct fg_filter_guest **out, struct fg_error *err)
+{
+	return fg_filter_mark_read(iso->marks, uuid, out, err);
+}
+
+/* A plan made of the mark, without netdevs. */
+static int plan_of_mark(struct fg_isolator *iso, const char *uuid, struct fg_isolate_plan *plan, struct fg_error *err)
+{
+	struct fg_filter_guest *m = NULL;
+	int rc = fg_filter_mark_read(iso->marks, uuid, &m, err);
+
+	if (rc < 0)
+		return rc;
+	plan->guest = *m;
+	plan->guest.devs = plan->devs;
+	plan->guest.n_devs = 0;
+	plan->guest.addresses = plan->addresses;
+	plan->guest.servers = &plan->server;
+	plan->guest.gateways = plan->gateways;
+	if (m->n_servers > 1 || m->n_gateways > FG_COUNT(plan->gateways))
+		rc = fg_error_set(err, FG_ELIMIT, "the mark of %s names more than one server", uuid);
+	for (size_t i = 0; rc == 0 && i < m->n_addresses; i++)
+		plan->addresses[i] = m->addresses[i];
+	for (size_t i = 0; rc == 0 && i < m->n_servers; i++)
+		plan->server = m->servers[i];
+	for (size_t i = 0; rc == 0 && i < m->n_gateways; i++)
+		plan->gateways[i] = m->gateways[i];
+	fg_filter_guest_free(m);
+	return rc;
+}
+
+static void kept_add(struct kept *k, const struct fg_filter_dev *dev)
+{
+	struct fg_filter_guest *g = &k->plan->guest;
+	uint32_t ifindex = if_nametoindex(dev->name);
+
+	for (size_t i = 0; i < g->n_devs; i++) {
+		if (k->ifindex[i] == ifindex) {
+			g->devs[i] = *dev;
+			return;
+		}
+	}
+	if (g->n_devs == FG_FILTER_DEVS_MAX)
+		return;
+	k->ifindex[g->n_devs] = ifindex;
+	g->devs[g->n_devs++] = *dev;
+}
+
+static const uint8_t *kept_mac(const struct kept *k, uint32_t ifindex)
+{
+	for (size_t i = 0; i < k->plan->guest.n_devs; i++)
+		if (k->ifindex[i] == ifindex)
+			return k->plan->devs[i].mac;
+	return NULL;
+}
+
+/* Only the new netdev is named: those the guest is isolated on already stay targets of the filter. */
+int fg_vmm_arm(struct fg_isolator *iso, const char *uuid, const char *dev_name, const uint8_t mac[6], bool *was,
+	       bool *had, struct fg_error *err)
+{
+	struct kept *k = kept_of(iso, uuid);
+	struct fg_filter_dev dev = { 0 };
+
+	if (!k) {
+		fg_autofree struct fg_isolate_plan *plan = fg_calloc(1, sizeof(*plan));
+		int rc = plan_of_mark(iso, uuid, plan, err);
+		if (rc < 0)
+			return rc;
+		k = keep(iso, FG_TAKE(plan), true);
+	}
+	kept_refresh(k);
+	snprintf(dev.name, sizeof(dev.name), "%s", dev_name);
+	if (!mac)
+		mac = kept_mac(k, if_nametoindex(dev_name));
+	if (!mac)
+		return fg_error_set(err, FG_EBUG, "%s: its MAC is not known", dev_name);
+	memcpy(dev.mac, mac, 6);
+	struct fg_filter_guest one = k->plan->guest;
+	one.devs = &dev;
+	one.n_devs = 1;
+	*was = fg_filter_verify(iso->filter, &one, NULL) == 0;
+	if (!*was) {
+		int rc = sample(iso, uuid, &one, had, err);
+		if (rc == 0)
+			rc = install(iso, &one, err);
+		if (rc < 0)
+			return rc;
+	}
+	kept_add(k, &dev);
+	return 0;
+}
+
+int64_t fg_vmm_since(const struct fg_isolator *iso, const char *uuid)
+{
+	const struct kept *k = kept_of(iso, uuid);
+
+	return k ? k->since_ms : 0;
+}
+
+int fg_vmm_check(struct fg_isolator *iso, const char *uuid, struct fg_error *err)
+{
+	struct kept *k = kept_of(iso, uuid);
+
+	if (!k)
+		return 0; /* nothing was installed since the start: the sweep of the start does it */
+	kept_refresh(k);
+	return k->plan->guest.n_devs ? fg_filter_verify(iso->filter, &k->plan->guest, err) : 0;
+}
+
+int fg_vmm_rearm(struct fg_isolator *iso, const char *uuid, struct fg_error *err)
+{
+	struct kept *k = kept_of(iso, uuid);
+	struct fg_error differs = FG_ERROR_INIT;
+
+	if (!k)
+		return 0;
+	kept_refresh(k);
+	if (k->plan->guest.n_devs == 0)
+		return 0;
+	int rc = fg_filter_isolate(iso->filter, &k->plan->guest, 1, err);
+	/* Our chains are in place then.  What else is in the table can only drop more. */
+	if (rc == 0 && fg_filter_verify(iso->filter, &k->plan->guest, &differs) < 0)
+		fg_log_warn("guest=%s filter installed again, but: %s", uuid, differs.text);
+	return rc;
 }
 
 static int nothing_left(struct fg_isolator *iso, const char *uuid, struct fg_error *err)
@@ -80,8 +406,12 @@ static int vmm_release(struct fg_isolator *iso, const char *uuid, struct fg_erro
 	const char *const uuids[] = { uuid };
 	int rc = fg_filter_mark_remove(iso->marks, uuid, err);
 
-	if (rc == 0)
-		rc = fg_filter_release(iso->filter, uuids, 1, err);
+	if (rc < 0)
+		return rc;
+	kept_free(kept_of(iso, uuid));
+	json_object_del(iso->begun, uuid);
+	fg_vmm_sample(iso, uuid);
+	rc = fg_filter_release(iso->filter, uuids, 1, err);
 	return rc < 0 ? rc : nothing_left(iso, uuid, err);
 }
 
@@ -125,6 +455,16 @@ static int vmm_list(struct fg_isolator *iso, char (**out)[37], size_t *n, struct
 	return 0;
 }
 
+/* After a release: what was counted until then. */
+static json_t *vmm_evidence(struct fg_isolator *iso, const char *uuid)
+{
+	bool marked = false;
+
+	if (vmm_marked(iso, uuid, &marked, NULL) == 0 && marked)
+		fg_vmm_sample(iso, uuid);
+	return fg_counters_json(iso->counters, uuid);
+}
+
 const struct fg_isolator_ops fg_isolator_vmm = {
 	.name = "vmm",
 	.assurance = "hypervisor",
@@ -134,4 +474,5 @@ const struct fg_isolator_ops fg_isolator_vmm = {
 	.release = vmm_release,
 	.marked = vmm_marked,
 	.list = vmm_list,
+	.evidence = vmm_evidence,
 };

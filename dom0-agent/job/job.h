@@ -149,6 +149,9 @@ void fg_restore_begin(struct fg_job *job);
 
 /* report/report.c */
 json_t *fg_report_of(const struct fg_job *job);
+json_t *fg_report_of_record(const struct fg_agent *agent, const struct fg_job_record *r);
+/* One more key of the report's evidence; takes value.  NULL: nothing is added. */
+void fg_report_add_evidence(json_t *report, const char *key, json_t *value);
 void fg_report_send(struct fg_agent *agent, const json_t *report);
 void fg_report_all(struct fg_agent *agent);
 json_t *fg_event_of(const struct fg_job *job);

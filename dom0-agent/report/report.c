@@ -6,12 +6,41 @@
 #include <lib/log.h>
 #include <lib/util.h>
 
+void fg_report_add_evidence(json_t *report, const char *key, json_t *value)
+{
+	json_t *evidence = json_object_get(report, "evidence");
+
+	if (!value)
+		return;
+	if (!evidence) {
+		evidence = json_object();
+		json_object_set_new(report, "evidence", evidence);
+	}
+	json_object_set_new(evidence, key, value);
+}
+
+/* States in which the guest is, or was until just now, behind the filter. */
+static bool was_filtered(enum fg_state state)
+{
+	return (1u << state & (1u << FG_STATE_ISOLATED | 1u << FG_STATE_STOPPED | 1u << FG_STATE_RELEASED |
+			       1u << FG_STATE_HELD | 1u << FG_STATE_FAILED | 1u << FG_STATE_ROLLED_BACK)) != 0;
+}
+
 json_t *fg_report_of(const struct fg_job *job)
 {
-	const struct fg_job_record *r = &job->r;
+	const struct fg_agent *agent = job->agent;
+	json_t *report = fg_report_of_record(agent, &job->r);
+
+	if (agent->isolator_ops->evidence && was_filtered(job->r.state))
+		fg_report_add_evidence(report, "filter", agent->isolator_ops->evidence(agent->isolator, job->r.guest));
+	return report;
+}
+
+json_t *fg_report_of_record(const struct fg_agent *agent, const struct fg_job_record *r)
+{
 	json_t *report = json_pack("{ss ss ss sI ss sI ss}", "job", r->id, "guest", r->guest, "fix", r->fix, "version",
 				   (json_int_t)r->version, "state", fg_state_name(r->state), "at_ms",
-				   (json_int_t)r->changed_ms, "isolator", job->agent->isolator_ops->name);
+				   (json_int_t)r->changed_ms, "isolator", agent->isolator_ops->name);
 
 	if (r->reason)
 		json_object_set_new(report, "reason", json_string(r->reason));

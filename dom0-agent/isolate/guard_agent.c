@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "guard_agent.h"
+
+#include "dom0-agent/job/job.h"
+#include "dom0-agent/toolstack/xenstore.h"
+#include "guard.h"
+
+#include <lib/util.h>
+
+struct fg_guard_agent {
+	struct event_base *base;
+	struct fg_agent *agent;
+	struct fg_guard *guard;
+	struct fg_xs *xs; /* NULL: not connected; a host without Xen has none */
+};
+
+static int read_xenstore(void *arg, const char *path, char **out, struct fg_error *err)
+{
+	struct fg_guard_agent *ga = arg;
+
+	if (!ga->xs) {
+		int rc = fg_xs_open(ga->base, &ga->xs, err);
+		if (rc < 0)
+			return rc;
+	}
+	return fg_xs_read(ga->xs, out, err, "%s", path);
+}
+
+static void look(void *arg, const char *uuid)
+{
+	struct fg_guard_agent *ga = arg;
+
+	if (!ga->agent->dead)
+		fg_marks_changed(ga->agent, uuid[0] ? uuid : NULL);
+}
+
+static void window(void *arg, const struct fg_window *w)
+{
+	struct fg_guard_agent *ga = arg;
+
+	fg_window_report(ga->agent, w);
+}
+
+int fg_guard_agent_start(struct event_base *base, struct fg_agent *agent, struct fg_guard_agent **out,
+			 struct fg_error *err)
+{
+	struct fg_guard_agent *ga = fg_calloc(1, sizeof(*ga));
+	const struct fg_guard_config config = { .base = base,
+						.isolator = agent->isolator,
+						.xenstore = read_xenstore,
+						.look = look,
+						.window = window,
+						.arg = ga };
+
+	ga->base = base;
+	ga->agent = agent;
+	int rc = fg_guard_open(&config, &ga->guard, err);
+	if (rc < 0) {
+		fg_guard_agent_stop(ga);
+		return rc;
+	}
+	*out = ga;
+	return 0;
+}
+
+void fg_guard_agent_stop(struct fg_guard_agent *ga)
+{
+	if (!ga)
+		return;
+	fg_guard_close(ga->guard);
+	fg_xs_close(ga->xs);
+	free(ga);
+}

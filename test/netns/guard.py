@@ -1,0 +1,417 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guard of isolated guests on the real kernel: NICs that appear by any way, rules that somebody takes away."""
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from nslib import BIN, UUID, UUID2, Filter, Ns, Raw, Tap, need_root  # noqa: E402
+
+PROBE = os.path.join(BIN, "..", "test", "probe", "fixgate-guard-probe")
+GM, GM2 = "02:00:00:00:00:01", "02:00:00:00:00:02"
+BYSTANDER = "02:00:00:00:00:99"
+PATIENCE_S = 20
+
+
+class Host:
+    """A dom0 of its own: domain 1 is UUID, domain 2 is UUID2; a probe watches it."""
+
+    def __init__(self, start=True):
+        self.dir = tempfile.TemporaryDirectory()
+        self.d, self.g = Ns("dom0"), Ns("guest")
+        self.filter = Filter(self.d)
+        self.p, self.buf, self.said = None, b"", []
+        os.mkdir(self.path("guests"))
+        self.domain(1, UUID, GM)
+        self.domain(2, UUID2, BYSTANDER)
+        if start:
+            self.start()
+
+    def path(self, *names):
+        return os.path.join(self.dir.name, *names)
+
+    def file(self, name, text):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+        with open(self.path(name), "w") as f:
+            f.write(text)
+
+    def domain(self, domid, uuid, mac, devid=0):
+        backend = "xs/local/domain/0/backend/vif/%d/%d/" % (domid, devid)
+        self.file(backend + "frontend-id", str(domid))
+        self.file(backend + "mac", mac)
+        self.file("xs/local/domain/%d/vm" % domid, "/vm/" + uuid)
+        self.file("xs/vm/%s/uuid" % uuid, uuid)
+
+    def guest(self, uuid, *nics):
+        """What the toolstack knows: (netdev, mac)…"""
+        self.file("guests/" + uuid, "".join("%s %s\n" % n for n in nics))
+
+    def start(self):
+        with self.d:
+            self.p = subprocess.Popen([PROBE, self.dir.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                      stderr=open(self.path("log"), "a"))
+        self.until("ready")
+
+    def stop(self):
+        if self.p:
+            self.p.stdin.close()
+            rc = self.p.wait(PATIENCE_S)
+            self.p.stdout.close()
+            self.p = None
+            return rc
+        return 0
+
+    def close(self):
+        try:
+            return self.stop()
+        finally:
+            self.d.remove()
+            self.g.remove()
+
+    def log(self):
+        with open(self.path("log")) as f:
+            return f.read()
+
+    def line(self, deadline):
+        while b"\n" not in self.buf:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.p.stdout], [], [], left)[0]:
+                raise RuntimeError("nothing said; so far %s; log: %s" % (self.said, self.log()))
+            data = os.read(self.p.stdout.fileno(), 65536)
+            if not data:
+                raise RuntimeError("the probe ended: %s" % self.log())
+            self.buf += data
+        line, self.buf = self.buf.split(b"\n", 1)
+        said = json.loads(line)
+        self.said.append(said)
+        return said
+
+    def until(self, *keys):
+        """The next line that has one of the keys."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            said = self.line(deadline)
+            if any(k in said for k in keys):
+                return said
+
+    def ask(self, *words):
+        self.p.stdin.write((" ".join(words) + "\n").encode())
+        self.p.stdin.flush()
+
+    def settle(self):
+        """All that happened until now was heard: the evidence of nobody is asked for after it."""
+        n = len(self.said)
+        for _ in range(2):  # what is read from the command pipe may overtake what is read from netlink, once
+            self.ask("evidence", "00000000-0000-4000-8000-000000000000")
+            self.until("evidence")
+        return self.said[n:]
+
+    def isolate(self, uuid=UUID):
+        self.ask("isolate", uuid)
+        return self.until("isolated", "error")
+
+    def vif(self, name, peer, *more):
+        self.d.ip("link", "add", name, *more, "type", "veth", "peer", "name", peer, "netns", self.g.name)
+
+    def devs(self, uuid=UUID):
+        guests = json.loads(self.filter.ok("list", "--json"))["guests"]
+        return sorted(d["dev"] for g in guests if g["uuid"] == uuid for d in g["devs"])
+
+
+def windows(said):
+    return [s for s in said if "window" in s]
+
+
+def hears_nothing(h, dev, peer):
+    """No frame of the guest's passes: a broadcast sent by it is not on the host's side."""
+    h.g.ip("link", "set", peer, "up")
+    h.d.ip("link", "set", dev, "up")
+    before = h.filter.counters(dev=dev)
+    raw = Raw(h.g, peer)
+    raw.send(bytes.fromhex("ffffffffffff" + "020000000001" + "88b5") + b"x" * 50)
+    raw.close()
+    after = h.filter.counters(dev=dev)
+    return sum(after.values()) > sum(before.values())
+
+
+def appearing(tap):
+    h = Host()
+    h.guest(UUID)
+    tap.ok("isolated" in h.isolate() and h.devs() == [], "a guest without a NIC is isolated: it has a mark", h.said)
+    with open(h.path("marks", UUID + ".json")) as f:
+        tap.ok(json.load(f)["devs"] == [], "which names no device")
+    h.vif("vif1.0", "eth0")
+    h.guest(UUID, ("vif1.0", GM))
+    h.until("look")
+    tap.ok(h.devs() == ["vif1.0"], "a NIC that is attached later is filtered by the time anybody is asked", h.devs())
+    said = h.settle()
+    tap.ok(not windows(h.said), "it was never up before: there was no window", h.said)
+    tap.ok(hears_nothing(h, "vif1.0", "eth0"), "it passes nothing", said)
+    h.vif("vif1.0-emu", "eth1", "up")
+    w = h.until("window")
+    tap.ok(w["window"] == UUID and w["dev"] == "vif1.0-emu" and w["cause"] == "appeared" and w["ended"] == "filtered" and
+           0 <= w["ms"] < 5000 and w["frames"] >= 0, "one that comes up at once had a window, with its length", w)
+    h.settle()
+    tap.ok(h.devs() == ["vif1.0", "vif1.0-emu"], "both are filtered", h.devs())
+    h.vif("vif2.0", "eth2", "up")
+    h.d.ip("link", "add", "vif1.7", "type", "bridge")
+    n = len(h.said)
+    h.settle()
+    tap.ok(h.devs(UUID2) == [] and h.devs() == ["vif1.0", "vif1.0-emu"] and not windows(h.said[n:]),
+           "another guest's NIC and a bridge are let alone", h.said[n:])
+    tap.ok(h.close() == 0, "the probe ends in order")
+
+
+def known_by_others(tap):
+    h = Host()
+    h.vif("vif1.0", "eth0")
+    h.guest(UUID, ("vif1.0", GM), ("web1", GM2))
+    h.isolate()
+    h.settle()
+    h.vif("web1", "eth1", "up")  # a name that says nothing: the toolstack knows it
+    w = h.until("window")
+    tap.ok(w["dev"] == "web1" and w["cause"] == "appeared" and w["ms"] >= 0, "vifname=: found by the toolstack's list", w)
+    h.settle()
+    tap.ok(h.devs() == ["vif1.0", "web1"], "and filtered", h.devs())
+
+    h.d.ip("tuntap", "add", "dev", "vnet3", "mode", "tap")
+    h.d.ip("link", "set", "vnet3", "address", "fe:" + GM[3:])
+    n = len(h.said)
+    h.d.ip("link", "set", "vnet3", "up")
+    h.settle()
+    tap.ok("vnet3" in h.devs(), "a tap of libvirt: found by its MAC", (h.devs(), h.said[n:]))
+
+    h.file("xs/broken", "")
+    n = len(h.said)
+    h.guest(UUID, ("vif1.0", GM), ("web1", GM2), ("vif1.1", GM2))
+    h.vif("vif1.1", "eth2")
+    h.settle()
+    tap.ok({"look": ""} in h.said[n:] and "vif1.1" in h.devs(), "xenstore does not answer: the toolstacks are asked", h.said[n:])
+    h.close()
+
+
+def renamed(tap):
+    h = Host()
+    h.vif("vif1.0", "eth0")
+    h.guest(UUID, ("vif1.0", GM))
+    h.isolate()
+    h.d.ip("link", "set", "vif1.0", "up")
+    h.settle()
+    n = len(h.said)
+    h.guest(UUID, ("web1", GM))
+    h.d.ip("link", "set", "vif1.0", "name", "web1")
+    h.settle()
+    w = windows(h.said[n:])
+    tap.ok(h.devs() == ["web1"], "renamed: filtered under the new name", (h.devs(), h.said[n:]))
+    rc, out = h.filter("verify", "--guest", UUID, "--dev", "web1", "--mac", GM, "--server", "10.99.0.2:8443")
+    tap.ok(rc == 0, "as it has to be", out)
+    with open("/proc/sys/kernel/osrelease") as f:
+        loses = [int(x) for x in f.read().split("-")[0].split(".")[:2]] >= [6, 16]
+    tap.ok(not loses or (len(w) == 1 and w[0]["cause"] == "renamed" and w[0]["ms"] >= 0),
+           "a kernel that takes the hook off: a window", w)
+    tap.ok(hears_nothing(h, "web1", "eth0"), "it passes nothing")
+    h.close()
+
+
+def namespaces_and_bridges(tap):
+    h = Host()
+    elsewhere = Ns("elsewhere")
+    h.guest(UUID)
+    h.isolate()
+    elsewhere.ip("link", "add", "vif1.0", "type", "veth", "peer", "name", "eth0", "netns", h.g.name)
+    h.settle()
+    h.guest(UUID, ("vif1.0", GM))
+    elsewhere.ip("link", "set", "vif1.0", "netns", h.d.name)
+    h.settle()
+    tap.ok(h.devs() == ["vif1.0"], "from another namespace: filtered", (h.devs(), h.said))
+    for br in ("br0", "br1"):
+        h.d.ip("link", "add", br, "type", "bridge")
+        h.d.ip("link", "set", br, "up")
+        h.d.ip("link", "set", "vif1.0", "master", br)
+        h.settle()
+    tap.ok(h.devs() == ["vif1.0"] and not windows(h.said) and hears_nothing(h, "vif1.0", "eth0"),
+           "moved to a bridge and to another: still filtered, no window", h.said)
+    h.settle()
+    n = len(h.said)
+    h.d.ip("link", "set", "vif1.0", "netns", elsewhere.name)
+    w = h.until("window")
+    tap.ok(w["cause"] == "moved" and w["dev"] == "vif1.0" and w["ended"] in ("set-down", "open"),
+           "into another namespace: told", h.said[n:])
+    h.close()
+    elsewhere.remove()
+
+
+def rules(tap):
+    h = Host()
+    h.vif("vif1.0", "eth0")
+    h.vif("vif2.0", "eth2")
+    h.guest(UUID, ("vif1.0", GM))
+    h.guest(UUID2, ("vif2.0", BYSTANDER))
+    h.isolate()
+    h.isolate(UUID2)
+    h.settle()
+    tap.ok(not windows(h.said) and not [s for s in h.said if "look" in s and s["look"]][:0], "isolating makes no window", h.said)
+
+    def chain(direction):
+        out = h.d.run("nft", "list", "chains", "netdev")
+        return [w for w in out.split() if w.startswith(direction + "-vif1.0-") and w.count("-") == 2][0]
+
+    def verify(uuid=UUID, dev="vif1.0", mac=GM):
+        return h.filter("verify", "--guest", uuid, "--dev", dev, "--mac", mac, "--server", "10.99.0.2:8443")
+
+    for text, script in (
+            ("the table is deleted", "delete table netdev fixgate"),
+            ("all rules are flushed", "flush table netdev fixgate"),
+            ("a rule that accepts is put in front", "insert rule netdev fixgate %s accept"),
+            ("a chain's policy is changed", "add chain netdev fixgate %s { policy accept; }")):
+        n = len(h.said)
+        h.d.run("nft", script % chain("in") if "%s" in script else script)
+        w = h.until("window")
+        rc, out = verify()
+        tap.ok(rc == 0 and w["cause"] == "rules-changed" and 0 <= w["ms"] < 5000 and "by nft" in w["detail"],
+               "%s: put back at once, and told" % text, (w, out))
+        h.settle()
+        seen = windows(h.said[n:])
+        both = "table" in script
+        rc, out = verify(UUID2, "vif2.0", BYSTANDER)
+        tap.ok(rc == 0 and len([x for x in seen if x["window"] == UUID2]) == (1 if both else 0),
+               "of the other guest: %s" % ("as well" if both else "nothing to tell"), (seen, out))
+    n = len(h.said)
+    h.filter.ok("release", "--guest", UUID)
+    w = h.until("window")
+    tap.ok(verify()[0] == 0, "the command releases a guest that stays marked: put back", w)
+    n = len(h.said)
+    h.settle()
+    h.d.run("nft", "add table netdev other; add chain netdev other c; delete table netdev other")
+    h.filter.ok("arm", "--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--mark-dir", h.path("marks"))
+    h.settle()
+    tap.ok(not windows(h.said[n:]), "another table, and vif-fixgate's arming, are no window", h.said[n:])
+    h.ask("release", UUID)
+    h.until("released")
+    n = len(h.said)
+    h.settle()
+    tap.ok(h.devs() == [] and not windows(h.said[n:]), "released: stays so", h.said[n:])
+    h.close()
+
+
+def before_the_guard(tap):
+    h = Host(start=False)
+    h.file("marks/%s.json" % UUID, json.dumps({"uuid": UUID, "closed": True, "devs": [{"mac": GM}]}))
+    h.vif("vif1.0", "eth0", "up")
+    h.vif("vif1.0-emu", "eth1")
+    h.start()
+    h.settle()
+    w = windows(h.said)
+    tap.ok(h.devs() == ["vif1.0", "vif1.0-emu"], "NICs that are there when the guard starts are filtered", (h.devs(), h.said))
+    tap.ok(len(w) == 1 and w[0]["dev"] == "vif1.0" and "ms" not in w[0], "one was up: a window of unknown length", w)
+    h.stop()
+    h.filter.ok("list")
+    n = len(h.said)
+    h.start()
+    h.settle()
+    tap.ok(not windows(h.said[n:]) and h.devs() == ["vif1.0", "vif1.0-emu"], "the next start finds all in order", h.said[n:])
+    h.close()
+
+
+def refused(tap):
+    """What cannot be filtered is set down."""
+    h = Host()
+    h.guest(UUID)
+    h.isolate()
+    h.file("marks/%s.json" % UUID, "{")  # nobody can say any more what to allow
+    os.unlink(h.path("guests", UUID))
+    h.vif("vif1.0", "eth0", "up")
+    w = h.until("window")
+    state = h.d.ip("-j", "link", "show", "vif1.0")
+    tap.ok(w["ended"] == "set-down" and w["dev"] == "vif1.0" and "UP" not in json.loads(state)[0]["flags"],
+           "a NIC that cannot be filtered is set down, and told", (w, state))
+    h.settle()
+    n = len(h.said)
+    h.d.ip("link", "set", "vif1.0", "up")
+    w = h.until("window")
+    state = h.d.ip("-j", "link", "show", "vif1.0")
+    tap.ok(w["ended"] == "set-down" and "UP" not in json.loads(state)[0]["flags"], "set up by somebody: down again", h.said[n:])
+    h.guest(UUID, ("vif1.0", GM))
+    h.isolate()  # the mark is whole again
+    h.settle()
+    state = h.d.ip("-j", "link", "show", "vif1.0")
+    tap.ok(h.devs() == ["vif1.0"] and "UP" in json.loads(state)[0]["flags"], "filtered later: up again", state)
+    h.close()
+
+
+def storm(tap):
+    """More notifications than the queue holds: nothing is missed."""
+    h = Host()
+    h.guest(UUID)
+    h.isolate()
+    h.settle()
+    os.kill(h.p.pid, 19)  # SIGSTOP: it cannot read
+    h.d.ip("link", "add", "br0", "type", "bridge")
+    script = "".join("link set br0 mtu %d\n" % (1000 + i % 2) for i in range(12000))
+    sub = subprocess.run(["ip", "-n", h.d.name, "-batch", "-"], input=script, text=True, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT)
+    h.vif("vif1.0", "eth0", "up")
+    h.guest(UUID, ("vif1.0", GM))
+    os.kill(h.p.pid, 18)  # SIGCONT
+    w = h.until("window")
+    h.settle()
+    tap.ok(h.devs() == ["vif1.0"] and w["dev"] == "vif1.0" and w["ms"] >= 0, "a storm of notifications: filtered", (w, sub.stdout))
+    lost = "were lost" in h.log()
+    tap.ok(not lost or w.get("at_most"), "the length is %s" % ("an upper bound: some were lost" if lost else "known"), w)
+    h.close()
+
+
+def evidence(tap):
+    h = Host()
+    h.vif("vif1.0", "eth0")
+    h.guest(UUID, ("vif1.0", GM))
+    h.isolate()
+    hears_nothing(h, "vif1.0", "eth0")
+    hears_nothing(h, "vif1.0", "eth0")
+
+    def total(side="from_guest"):
+        h.ask("evidence", UUID)
+        e = h.until("evidence")["evidence"]
+        return sum(c["frames"] for c in e[side].values()), e
+
+    first, e = total()
+    tap.ok(first >= 2 and e["devs"] == ["vif1.0"], "what was dropped is counted by reason", e)
+    h.isolate()
+    tap.ok(total()[0] >= first, "isolating again loses no count", total())
+    h.d.run("nft", "delete", "table", "netdev", "fixgate")
+    h.until("window")
+    hears_nothing(h, "vif1.0", "eth0")
+    again, e = total()
+    tap.ok(again > 0, "rules that were put back count on", (again, e))
+    h.d.ip("link", "set", "vif1.0", "down")
+    h.settle()
+    h.d.ip("link", "del", "vif1.0")
+    h.settle()
+    gone, e = total()
+    tap.ok(gone >= again and e["devs"] == [], "a NIC that is gone stays counted", (gone, e))
+    h.ask("release", UUID)
+    h.until("released")
+    after, e = total()
+    tap.ok(after >= gone, "also after the release, for its report", e)
+    h.close()
+
+
+def main():
+    need_root()
+    tap = Tap(__file__)
+    if not os.path.exists(PROBE) or not shutil.which("nft"):
+        print("1..0 # SKIP needs %s and nft" % PROBE)
+        return
+    for section in (appearing, known_by_others, renamed, namespaces_and_bridges, rules, before_the_guard, refused, storm,
+                    evidence):
+        tap.section(section)
+    tap.done()
+
+
+main()
