@@ -35,6 +35,15 @@ static int on_key(void *user, const char *section, const char *name, const char 
 		c->url = fg_strdup(value);
 		return 1;
 	}
+	if (!strcmp(name, "user")) {
+		free(c->user);
+		c->user = fg_strdup(value);
+		return 1;
+	}
+	if (!strcmp(name, "workers"))
+		return number(value, 1, &c->workers) && c->workers <= FG_SERVER_WORKERS_MAX;
+	if (!strcmp(name, "connections_per_client"))
+		return number(value, 1, &c->connections_per_client);
 	if (!strcmp(name, "bundle_max_bytes"))
 		return number(value, 1, &c->bundle_max_bytes);
 	if (!strcmp(name, "connections_max"))
@@ -45,7 +54,8 @@ static int on_key(void *user, const char *section, const char *name, const char 
 int fg_server_config_read(const char *dir, struct fg_server_config *out, struct fg_error *err)
 {
 	struct fg_server_config config = { .bundle_max_bytes = FG_SERVER_BUNDLE_MAX_DEFAULT,
-					   .connections_max = FG_SERVER_CONNECTIONS_DEFAULT };
+					   .connections_max = FG_SERVER_CONNECTIONS_DEFAULT,
+					   .connections_per_client = FG_SERVER_PER_CLIENT_DEFAULT };
 	fg_autofree char *path = fg_asprintf("%s/%s", dir, FG_SERVER_CONF);
 	int line = ini_parse(path, on_key, &config);
 
@@ -64,5 +74,6 @@ void fg_server_config_release(struct fg_server_config *config)
 	for (size_t i = 0; i < config->n_listen; i++)
 		free(config->listen[i]);
 	free(config->url);
+	free(config->user);
 	memset(config, 0, sizeof(*config));
 }

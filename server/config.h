@@ -7,6 +7,9 @@
  *	url = https://10.99.0.2:8443     where fixgate-admin --dir finds the server
  *	bundle_max_bytes = 1073741824    the largest bundle that may be published
  *	connections_max = 20000
+ *	connections_per_client = 256     of one certificate's name, or of one address without certificate, in a worker
+ *	workers = 2                      processes that serve; as many as processors, at most 8, when it is not given
+ *	user = fixgate-server            whose they become when started as root
  */
 #ifndef FG_SERVER_CONFIG_H
 #define FG_SERVER_CONFIG_H
@@ -25,6 +28,7 @@
 #define FG_SERVER_ADMIN_KEY "admin.key"
 #define FG_SERVER_ONLINE_PEM "online.pem" /* key and certificate of the catalogue */
 #define FG_SERVER_DB "fixgate.db"
+#define FG_SERVER_LOCK "serve.lock"
 #define FG_SERVER_BLOBS "blobs"
 #define FG_SERVER_UPLOADS "uploads"
 #define FG_SERVER_TRUST "trust"
@@ -32,12 +36,15 @@
 #define FG_SERVER_LISTEN_MAX 16
 #define FG_SERVER_BUNDLE_MAX_DEFAULT (1ull << 30)
 #define FG_SERVER_CONNECTIONS_DEFAULT 20000
+#define FG_SERVER_PER_CLIENT_DEFAULT 256
+#define FG_SERVER_WORKERS_MAX 16
+#define FG_SERVER_WORKERS_DEFAULT_MAX 8
 
 struct fg_server_config {
 	char *listen[FG_SERVER_LISTEN_MAX];
 	size_t n_listen;
-	char *url;
-	int64_t bundle_max_bytes, connections_max;
+	char *url, *user;
+	int64_t bundle_max_bytes, connections_max, connections_per_client, workers; /* workers 0: not given */
 };
 
 /* USAGE names the line that is wrong; unknown keys are wrong. */

@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* fixgate-server init | enrol | serve; fixgate-server(8). */
+/* fixgate-server init | enrol | admin | revoke | serve | routes; fixgate-server(8). */
 #include "serve.h"
+#include "setup/code.h"
 #include "setup/setup.h"
 
 #include <fixgate/protocol.h>
 #include <getopt.h>
 #include <lib/log.h>
 #include <lib/util.h>
+#include <server/api/api.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define LIST_MAX 16
 
 struct options {
-	const char *dir, *trust, *out, *user;
+	const char *dir, *trust, *out, *user, *role;
 	char *addresses[LIST_MAX], *listen[LIST_MAX];
 	size_t n_addresses, n_listen;
-	long port;
+	long port, minutes;
 };
 
 static void usage(FILE *to)
 {
 	fputs("usage: fixgate-server init --dir DIR --address ADDR[,ADDR|NAME...] [--port P] [--trust DIR] [--user U]\n"
-	      "       fixgate-server enrol HOST --dir DIR --out DIR\n"
+	      "       fixgate-server enrol HOST --dir DIR [--minutes N | --out DIR]\n"
+	      "       fixgate-server admin NAME --role viewer|operator|admin --dir DIR --out DIR\n"
+	      "       fixgate-server revoke NAME [--role agent|viewer|operator|admin] --dir DIR\n"
 	      "       fixgate-server online-key --dir DIR [--user U]\n"
-	      "       fixgate-server serve --dir DIR [--listen ADDR:PORT]... [--user U] [--verbose]\n",
+	      "       fixgate-server serve --dir DIR [--listen ADDR:PORT]... [--user U] [--verbose]\n"
+	      "       fixgate-server routes\n",
 	      to);
 }
 
@@ -45,6 +50,17 @@ static int add_all(struct options *o, char *value, struct fg_error *err)
 	return rc;
 }
 
+static int number(const char *what, const char *text, long max, long *out, struct fg_error *err)
+{
+	char *end = NULL;
+	long n = strtol(text, &end, 10);
+
+	if (*end || end == text || n < 1 || n > max)
+		return fg_error_set(err, FG_EUSAGE, "'%s' is no %s", text, what);
+	*out = n;
+	return 0;
+}
+
 static int parse(int argc, char **argv, struct options *o, struct fg_error *err)
 {
 	static const struct option table[] = {
@@ -52,10 +68,10 @@ static int parse(int argc, char **argv, struct options *o, struct fg_error *err)
 		{ "port", required_argument, NULL, 'p' }, { "trust", required_argument, NULL, 't' },
 		{ "out", required_argument, NULL, 'o' },  { "listen", required_argument, NULL, 'l' },
 		{ "user", required_argument, NULL, 'u' }, { "verbose", no_argument, NULL, 'v' },
+		{ "role", required_argument, NULL, 'r' }, { "minutes", required_argument, NULL, 'm' },
 		{ "help", no_argument, NULL, 'h' },	  { NULL, 0, NULL, 0 },
 	};
 	int c, rc = 0;
-	char *end = NULL;
 
 	while (rc == 0 && (c = getopt_long(argc, argv, "d:o:vh", table, NULL)) != -1) {
 		switch (c) {
@@ -66,9 +82,7 @@ static int parse(int argc, char **argv, struct options *o, struct fg_error *err)
 			rc = add_all(o, optarg, err);
 			break;
 		case 'p':
-			o->port = strtol(optarg, &end, 10);
-			if (*end || o->port < 1 || o->port > 65535)
-				rc = fg_error_set(err, FG_EUSAGE, "'%s' is no port", optarg);
+			rc = number("port", optarg, 65535, &o->port, err);
 			break;
 		case 't':
 			o->trust = optarg;
@@ -82,6 +96,12 @@ static int parse(int argc, char **argv, struct options *o, struct fg_error *err)
 		case 'u':
 			o->user = optarg;
 			break;
+		case 'r':
+			o->role = optarg;
+			break;
+		case 'm':
+			rc = number("time in minutes", optarg, FG_CODE_MINUTES_MAX, &o->minutes, err);
+			break;
 		case 'v':
 			fg_log_init("fixgate-server", FG_LOG_DEBUG);
 			break;
@@ -93,20 +113,50 @@ static int parse(int argc, char **argv, struct options *o, struct fg_error *err)
 			break;
 		}
 	}
-	if (rc == 0 && !o->dir)
-		rc = fg_error_set(err, FG_EUSAGE, "--dir is missing");
 	return rc;
+}
+
+/* One line a route: methods, path, roles.  For those who check a description of the API against it. */
+static int routes_print(void)
+{
+	static const struct {
+		unsigned bit;
+		const char *name;
+	} methods[] = { { EVHTTP_REQ_GET, "GET" },   { EVHTTP_REQ_HEAD, "HEAD" },   { EVHTTP_REQ_PUT, "PUT" },
+			{ EVHTTP_REQ_POST, "POST" }, { EVHTTP_REQ_PATCH, "PATCH" }, { EVHTTP_REQ_DELETE, "DELETE" } },
+	  roles[] = { { FG_ROLE_NOBODY, "nobody" },
+		      { FG_ROLE_IS_AGENT, FG_ROLE_AGENT },
+		      { FG_ROLE_IS_VIEWER, FG_ROLE_VIEWER },
+		      { FG_ROLE_IS_OPERATOR, FG_ROLE_OPERATOR },
+		      { FG_ROLE_IS_ADMIN, FG_ROLE_ADMIN } };
+
+	for (const struct fg_route *r = fg_api_routes; r->path; r++) {
+		for (size_t m = 0; m < FG_COUNT(methods); m++) {
+			if (!(r->methods & methods[m].bit))
+				continue;
+			printf("%s %s", methods[m].name, r->path);
+			for (size_t i = 0; i < FG_COUNT(roles); i++)
+				if (r->roles & roles[i].bit)
+					printf(" %s", roles[i].name);
+			putchar('\n');
+		}
+	}
+	return 0;
 }
 
 static int run(int argc, char **argv, struct fg_error *err)
 {
-	struct options o = { .port = FG_SERVER_PORT_DEFAULT };
+	struct options o = { .port = FG_SERVER_PORT_DEFAULT, .minutes = FG_CODE_MINUTES };
 	int rc = parse(argc, argv, &o, err);
 
 	if (rc < 0)
 		return rc;
 	int left = argc - optind;
 	const char *verb = left > 0 ? argv[optind] : "";
+	if (!strcmp(verb, "routes") && left == 1)
+		return routes_print();
+	if (!o.dir)
+		return fg_error_set(err, FG_EUSAGE, "--dir is missing");
 	if (!strcmp(verb, "init") && left == 1 && o.n_addresses) {
 		struct fg_setup_init init = { .dir = o.dir,
 					      .addresses = o.addresses,
@@ -116,8 +166,13 @@ static int run(int argc, char **argv, struct fg_error *err)
 					      .user = o.user };
 		return fg_setup_init(&init, err);
 	}
-	if (!strcmp(verb, "enrol") && left == 2 && o.out)
-		return fg_setup_enrol(o.dir, argv[optind + 1], o.out, err);
+	if (!strcmp(verb, "enrol") && left == 2)
+		return o.out ? fg_setup_enrol(o.dir, argv[optind + 1], o.out, err)
+			     : fg_setup_code(o.dir, argv[optind + 1], o.minutes, err);
+	if (!strcmp(verb, "admin") && left == 2 && o.out && o.role)
+		return fg_setup_admin(o.dir, argv[optind + 1], o.role, o.out, err);
+	if (!strcmp(verb, "revoke") && left == 2)
+		return fg_setup_revoke(o.dir, o.role ? o.role : FG_ROLE_AGENT, argv[optind + 1], err);
 	if (!strcmp(verb, "online-key") && left == 1)
 		return fg_setup_online_key(o.dir, o.user, err);
 	if (!strcmp(verb, "serve") && left == 1) {

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 -include server/bundle/module.mk
 server_store := $(sort $(wildcard server/store/*.c))
-server_http := $(addprefix server/http/,http.c range.c request.c tls.c)
+server_http := $(addprefix server/http/,connection.c http.c listen.c range.c request.c tls.c) server/bus.c server/metrics.c
 server_api := $(sort $(wildcard server/api/*.c))
 $(eval $(call library,fgstore,$(server_store),sqlite3 libcrypto jansson))
 $(eval $(call library,fghttp,$(server_http),libevent_openssl libevent_core libevent_extra libssl libcrypto jansson))
-$(eval $(call program,fixgate-server,server/main.c server/serve.c server/config.c \
-	server/setup/init.c server/setup/online.c server/setup/enrol.c server/setup/pki.c server/rollout/poll.c $(server_api),\
+$(eval $(call program,fixgate-server,server/main.c server/serve.c server/sockets.c server/worker.c server/config.c \
+	server/setup/init.c server/setup/online.c server/setup/enrol.c server/setup/code.c server/setup/signer.c server/setup/pki.c server/rollout/poll.c $(server_api),\
 	fghttp fgstore fgbundle fixgate,inih libsystemd libevent_core libcrypto jansson))
 $(eval $(call program,fixgate-admin,$(sort $(wildcard server/admin/*.c)) server/config.c,\
 	fgstore fgbundle fixgate,libcurl inih libcrypto jansson))
@@ -14,6 +14,7 @@ $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_r
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
 $(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
 QUICK_TESTS += test/server/api.py
+include server/store/tests.mk
 
 INSTALL_HOOKS += install-server
 .PHONY: install-server

@@ -9,6 +9,8 @@
 #include <server/store/store.h>
 
 struct fg_publisher;
+struct fg_enroller;
+struct fg_bus;
 struct fg_catalogues;
 
 struct fg_api {
@@ -17,6 +19,12 @@ struct fg_api {
 	struct fg_store *store;
 	struct fg_poll *poll;
 	struct fg_publisher *publisher;
+	struct fg_enroller *enroller;
+	struct fg_bus *bus;
+	struct fg_metrics *metrics;
+	struct fg_metrics_slot *slot; /* this process's */
+	/* One worker of the server leads: what is to be done once and by itself (not for a request) is done there. */
+	bool leader;
 	struct fg_catalogues *catalogues;
 };
 
@@ -41,6 +49,17 @@ int fg_api_withdraw(struct fg_request *req, void *ctx, json_t **answer, struct f
 int fg_api_revoke_signer(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 /* clients.c */
 int fg_api_clients(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+/* enrol.c */
+int fg_api_ca(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_enrol(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_renew(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_code(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_revoke(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_certificates(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+/* metrics.c */
+int fg_api_metrics(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_history(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_labels(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 /* publish.c */
 int fg_api_publish(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 
@@ -50,6 +69,13 @@ int fg_api_publish(struct fg_request *req, void *ctx, json_t **answer, struct fg
 struct fg_publisher *fg_publisher_new(struct event_base *base, struct fg_api *api);
 /* Waits for the threads, answers who waits. */
 void fg_publisher_free(struct fg_publisher *publisher);
+
+/* Enrolment and renewal: the requests that wait for the signer (server/setup/signer.h). */
+struct fg_enroller *fg_enroller_new(struct event_base *base, struct fg_api *api, bool signer);
+/* The signer's answer. */
+void fg_enroller_signed(struct fg_enroller *enroller, const char *text, size_t len);
+/* Answers who waits. */
+void fg_enroller_free(struct fg_enroller *enroller);
 
 /* The body as a JSON object. */
 int fg_api_body(const struct fg_request *req, json_t **out, struct fg_error *err) FG_MUST_CHECK;

@@ -41,6 +41,13 @@ const struct fg_route fg_api_routes[] = {
 	{ EVHTTP_REQ_POST, "/v1/signers/revoked", ADMIN, fg_api_revoke_signer },
 	{ EVHTTP_REQ_GET, "/v1/clients", VIEWER, fg_api_clients },
 	{ EVHTTP_REQ_GET, "/v1/audit", VIEWER, fg_api_audit },
+	{ EVHTTP_REQ_GET, "/v1/ca", ANYBODY, fg_api_ca },
+	{ EVHTTP_REQ_POST, "/v1/enrol", FG_ROLE_NOBODY, fg_api_enrol },
+	{ EVHTTP_REQ_POST, "/v1/renew", AGENT, fg_api_renew },
+	{ EVHTTP_REQ_POST, "/v1/codes", ADMIN, fg_api_code },
+	{ EVHTTP_REQ_POST, "/v1/revocations", ADMIN, fg_api_revoke },
+	{ EVHTTP_REQ_GET, "/v1/certificates", VIEWER, fg_api_certificates },
+	{ EVHTTP_REQ_GET, "/metrics", VIEWER, fg_api_metrics },
 	{ EVHTTP_REQ_GET | EVHTTP_REQ_HEAD, "/healthz", ANYBODY, healthz },
 	{ 0, NULL, 0, NULL },
 };

@@ -1,148 +1,20 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Connections: listeners, TLS, deadlines; and the way of a request to its handler. */
-#include "http.h"
+/* The way of a request to its handler; draining. */
+#include "connection.h"
 #include "request.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/listener.h>
-#include <fcntl.h>
 #include <fixgate/protocol.h>
+#include <inttypes.h>
 #include <lib/log.h>
-#include <netinet/tcp.h>
 #include <string.h>
-#include <sys/queue.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <time.h>
 
-#define LISTENERS_MAX 16
 #define METHODS                                                                                                        \
 	(EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE |                     \
 	 EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH)
-
-struct fg_http {
-	struct event_base *base;
-	struct evhttp *ev;
-	SSL_CTX *tls;
-	const struct fg_route *routes;
-	void *ctx;
-	struct evconnlistener *listeners[LISTENERS_MAX];
-	size_t n_listeners, connections, connections_max;
-	bool resting;
-	size_t replying; /* connections that owe a reply */
-	struct event *drain; /* its deadline; not NULL while draining */
-	void (*drained)(void *arg);
-	void *drained_arg;
-};
-
-/* One a connection, owned by its SSL object. */
-struct connection {
-	struct fg_http *http;
-	struct bufferevent *bev;
-	struct event *deadline;
-	struct fg_peer peer;
-	bool peer_known, replying;
-};
-
-static int connection_index; /* of SSL_get_ex_data */
-
-/* ---- connections ---- */
-
-static void listeners_rest(struct fg_http *http, bool rest)
-{
-	if (http->resting == rest || http->drain)
-		return;
-	http->resting = rest;
-	if (rest)
-		fg_log_warn("all %zu connections are in use: new ones wait", http->connections_max);
-	for (size_t i = 0; i < http->n_listeners; i++) {
-		if (rest)
-			evconnlistener_disable(http->listeners[i]);
-		else
-			evconnlistener_enable(http->listeners[i]);
-	}
-}
-
-static void drain_check(struct fg_http *http)
-{
-	struct timeval now = { 0, 0 };
-
-	if (http->drain && http->replying == 0)
-		event_add(http->drain, &now);
-}
-
-static void replying_set(struct connection *c, bool replying)
-{
-	if (c->replying == replying)
-		return;
-	c->replying = replying;
-	c->http->replying += replying ? 1 : (size_t)-1;
-	drain_check(c->http);
-}
-
-static void connection_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
-{
-	struct connection *c = ptr;
-
-	(void)parent, (void)ad, (void)idx, (void)argl, (void)argp;
-	if (!c)
-		return;
-	replying_set(c, false);
-	c->http->connections--;
-	listeners_rest(c->http, false);
-	event_free(c->deadline);
-	free(c);
-}
-
-/* evhttp owns the connection: it sees the end of the stream and cleans up. */
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
-{
-	struct connection *c = arg;
-
-	(void)fd, (void)what;
-	shutdown(bufferevent_getfd(c->bev), SHUT_RDWR);
-}
-
-static void deadline_set(struct connection *c, int ms)
-{
-	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
-
-	if (ms)
-		event_add(c->deadline, &tv);
-	else
-		event_del(c->deadline);
-}
-
-static struct bufferevent *on_connection(struct event_base *base, void *arg)
-{
-	struct fg_http *http = arg;
-	struct connection *c = fg_calloc(1, sizeof(*c));
-	SSL *ssl = SSL_new(http->tls);
-
-	if (!ssl)
-		abort(); /* out of memory; evhttp would go on without TLS */
-	c->http = http;
-	c->deadline = evtimer_new(base, on_deadline, c);
-	c->bev = bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
-	if (!c->deadline || !c->bev || !SSL_set_ex_data(ssl, connection_index, c))
-		abort();
-	bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
-	deadline_set(c, FG_HTTP_FIRST_MS);
-	if (++http->connections >= http->connections_max)
-		listeners_rest(http, true);
-	return c->bev;
-}
-
-static struct connection *connection_of(struct evhttp_request *ev)
-{
-	struct evhttp_connection *evcon = evhttp_request_get_connection(ev);
-
-	if (!evcon)
-		return NULL;
-	return SSL_get_ex_data(bufferevent_openssl_get_ssl(evhttp_connection_get_bufferevent(evcon)), connection_index);
-}
 
 /* ---- requests ---- */
 
@@ -166,7 +38,7 @@ static const struct fg_route *route_find(struct fg_request *req, const char *pat
 	unsigned method = evhttp_request_get_command(req->ev);
 
 	*status = 404;
-	for (const struct fg_route *r = req->http->routes; r->path; r++) {
+	for (const struct fg_route *r = req->http->setup.routes; r->path; r++) {
 		if (!path_matches(r->path, path, &tail))
 			continue;
 		*status = 405;
@@ -178,18 +50,32 @@ static const struct fg_route *route_find(struct fg_request *req, const char *pat
 	return NULL;
 }
 
+int fg_request_still_allowed(const struct fg_request *req, struct fg_error *err)
+{
+	const struct fg_http_setup *setup = &req->http->setup;
+
+	if (req->peer.role == FG_ROLE_NOBODY)
+		return 0;
+	if (req->peer.not_after_s * 1000 <= fg_now_ms())
+		return fg_error_set(err, FG_ENOTALLOWED, "the certificate has expired");
+	return setup->gate ? setup->gate(&req->peer, setup->ctx, err) : 0;
+}
+
 static int role_check(struct fg_request *req, const struct fg_route *route, struct fg_error *err)
 {
-	if (req->peer.role != FG_ROLE_NOBODY && req->peer.not_after_s * 1000 <= fg_now_ms())
-		return fg_error_set(err, FG_ENOTALLOWED, "the certificate has expired");
-	if (route->roles & req->peer.role)
-		return 0;
 	const char *role = fg_tls_role_name(req->peer.role);
+	int rc = fg_request_still_allowed(req, err);
+
+	if (rc < 0 || route->roles & req->peer.role) {
+		if (rc < 0)
+			fg_request_header(req, "Connection", "close");
+		return rc;
+	}
 	return fg_error_set(err, FG_ENOTALLOWED, "not allowed %s%s", role ? "in the role of " : "without a certificate",
 			    role ? role : "");
 }
 
-static void dispatch(struct fg_request *req)
+static void dispatch(struct fg_request *req, struct connection *c)
 {
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req->ev);
 	const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
@@ -204,9 +90,10 @@ static void dispatch(struct fg_request *req)
 					   status == 405 ? "the method is not allowed here" : "no such path"));
 		return;
 	}
+	c->route = route;
 	int rc = role_check(req, route, &err);
 	if (rc == 0)
-		rc = route->handler(req, req->http->ctx, &answer, &err);
+		rc = route->handler(req, req->http->setup.ctx, &answer, &err);
 	if (rc < 0) {
 		json_decref(answer);
 		fg_request_fail(req, &err);
@@ -215,15 +102,32 @@ static void dispatch(struct fg_request *req)
 	}
 }
 
+static int64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
 static void on_reply_sent(struct evhttp_request *ev, void *arg)
 {
-	struct connection *c = connection_of(ev);
+	struct connection *c = fg_connection_of(ev);
 
 	(void)arg;
 	if (!c)
 		return;
-	replying_set(c, false);
-	deadline_set(c, FG_HTTP_NEXT_MS);
+	struct fg_metrics_slot *metrics = c->http->setup.metrics;
+	size_t i = c->route ? (size_t)(c->route - c->http->setup.routes) : FG_METRICS_ROUTES_MAX;
+	int64_t us = now_us() - c->began_us;
+	fg_metrics_request(i < FG_METRICS_ROUTES_MAX ? &metrics->route[i] : &metrics->none,
+			   evhttp_request_get_response_code(ev), us);
+	fg_log_debug("peer=%s role=%s method=%d path=%s status=%d ms=%" PRId64, c->peer.name,
+		     fg_tls_role_name(c->peer.role) ? fg_tls_role_name(c->peer.role) : "-",
+		     (int)evhttp_request_get_command(ev), evhttp_request_get_uri(ev),
+		     evhttp_request_get_response_code(ev), us / 1000);
+	fg_connection_replying(c, false);
+	fg_connection_deadline(c, FG_HTTP_NEXT_MS);
 }
 
 static const char *bearer(struct evhttp_request *ev)
@@ -233,26 +137,34 @@ static const char *bearer(struct evhttp_request *ev)
 	return value && !strncasecmp(value, "Bearer ", 7) ? value + 7 : NULL;
 }
 
+static void too_many(struct fg_request *req, const struct fg_error *err)
+{
+	fg_request_header(req, "Connection", "close");
+	fg_request_header(req, "Retry-After", "5");
+	fg_request_reply(req, HTTP_SERVUNAVAIL,
+			 json_pack("{s:{s:s, s:s}}", "error", "code", fg_error_name(err->code), "text", err->text));
+}
+
 static void on_request(struct evhttp_request *ev, void *arg)
 {
 	struct fg_http *http = arg;
-	struct connection *c = connection_of(ev);
+	struct connection *c = fg_connection_of(ev);
 	struct evbuffer *body = evhttp_request_get_input_buffer(ev);
 	struct fg_request *req = fg_calloc(1, sizeof(*req));
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(ev);
+	struct fg_error err = FG_ERROR_INIT;
 
 	if (!c) { /* cannot be: the request came from it */
 		free(req);
 		evhttp_send_error(ev, HTTP_INTERNAL, NULL);
 		return;
 	}
-	deadline_set(c, 0);
-	replying_set(c, true);
+	fg_connection_deadline(c, 0);
+	fg_connection_replying(c, true);
+	c->began_us = now_us();
+	c->route = NULL;
 	evhttp_request_set_on_complete_cb(ev, on_reply_sent, NULL);
-	if (!c->peer_known) {
-		fg_tls_peer(bufferevent_openssl_get_ssl(c->bev), &c->peer);
-		c->peer_known = true;
-	}
+	int rc = fg_connection_identify(c, &err);
 	req->ev = ev;
 	req->http = http;
 	req->peer = c->peer;
@@ -261,35 +173,46 @@ static void on_request(struct evhttp_request *ev, void *arg)
 	req->body = req->body_len ? (const char *)evbuffer_pullup(body, -1) : "";
 	TAILQ_INIT(&req->query);
 	const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
-	if (query && evhttp_parse_query_str(query, &req->query) < 0) {
-		struct fg_error err = FG_ERROR_INIT;
+	if (rc < 0) {
+		too_many(req, &err);
+	} else if (query && evhttp_parse_query_str(query, &req->query) < 0) {
 		fg_error_set(&err, FG_EFORMAT, "malformed query");
 		fg_request_fail(req, &err);
-		return;
+	} else {
+		dispatch(req, c);
 	}
-	dispatch(req);
+}
+
+/* Certificates may have been revoked. */
+void fg_http_recheck(struct fg_http *http)
+{
+	struct connection *c, *next;
+
+	for (c = TAILQ_FIRST(&http->all); c; c = next) {
+		struct fg_error err = FG_ERROR_INIT;
+		next = TAILQ_NEXT(c, all);
+		if (c->closing || !c->client || c->peer.role == FG_ROLE_NOBODY || !http->setup.gate ||
+		    http->setup.gate(&c->peer, http->setup.ctx, &err) != -FG_ENOTALLOWED)
+			continue;
+		fg_log_warn("peer=%s serial=%s connection closed: %s", c->peer.name, c->peer.serial, err.text);
+		http->setup.metrics->revoked_closed++;
+		fg_connection_close(c);
+	}
 }
 
 /* ---- the server ---- */
 
-struct fg_http *fg_http_new(struct event_base *base, SSL_CTX *tls, const struct fg_route *routes, size_t connections,
-			    void *ctx)
+struct fg_http *fg_http_new(const struct fg_http_setup *setup)
 {
-	static bool once;
 	struct fg_http *http = fg_calloc(1, sizeof(*http));
 
-	if (!once)
-		connection_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, connection_free);
-	once = true;
-	http->base = base;
-	http->tls = tls;
-	http->routes = routes;
-	http->ctx = ctx;
-	http->connections_max = connections;
-	http->ev = evhttp_new(base);
+	http->setup = *setup;
+	TAILQ_INIT(&http->all);
+	TAILQ_INIT(&http->half_open);
+	http->ev = evhttp_new(setup->base);
 	if (!http->ev)
 		abort();
-	evhttp_set_bevcb(http->ev, on_connection, http);
+	evhttp_set_bevcb(http->ev, fg_connection_new, http);
 	evhttp_set_gencb(http->ev, on_request, http);
 	evhttp_set_allowed_methods(http->ev, METHODS);
 	evhttp_set_max_headers_size(http->ev, FG_HTTP_HEADER_MAX);
@@ -315,9 +238,9 @@ bool fg_http_is_draining(const struct fg_http *http)
 	return http->drain != NULL;
 }
 
-void fg_http_drain(struct fg_http *http, void (*done)(void *arg), void *arg)
+void fg_http_drain(struct fg_http *http, int ms, void (*done)(void *arg), void *arg)
 {
-	struct timeval tv = { FG_HTTP_DRAIN_MS / 1000, FG_HTTP_DRAIN_MS % 1000 * 1000 };
+	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
 
 	if (http->drain)
 		return;
@@ -325,10 +248,10 @@ void fg_http_drain(struct fg_http *http, void (*done)(void *arg), void *arg)
 		evconnlistener_disable(http->listeners[i]);
 	http->drained = done;
 	http->drained_arg = arg;
-	http->drain = evtimer_new(http->base, on_drained, http);
+	http->drain = evtimer_new(http->setup.base, on_drained, http);
 	if (!http->drain || event_add(http->drain, &tv) < 0)
 		abort();
-	drain_check(http);
+	fg_connection_drain_check(http);
 }
 
 void fg_http_free(struct fg_http *http)
@@ -340,83 +263,14 @@ void fg_http_free(struct fg_http *http)
 	http->drain = NULL;
 	http->n_listeners = 0; /* freed by evhttp before the connections */
 	evhttp_free(http->ev);
-	SSL_CTX_free(http->tls);
+	SSL_CTX_free(http->setup.tls);
 	free(http);
 }
 
-static int socket_open(const struct sockaddr *sa, socklen_t len, struct fg_error *err)
+int fg_http_accept(struct fg_http *http, int fd, struct fg_error *err)
 {
-	int one = 1;
-	fg_autoclose int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return fg_error_errno(err, FG_EIO, errno, "socket");
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)); /* inherited by what is accepted */
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (sa->sa_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	if (bind(fd, sa, len) < 0 || listen(fd, SOMAXCONN) < 0)
-		return fg_error_errno(err, FG_EIO, errno, "bind");
-	return FG_TAKE_FD(fd);
-}
-
-static void bound_text(int fd, char bound[FG_HTTP_ADDRESS_TEXT])
-{
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
-	char text[INET6_ADDRSTRLEN] = "?";
-
-	memset(&ss, 0, sizeof(ss));
-	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
-		len = 0;
-	if (ss.ss_family == AF_INET6) {
-		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&ss;
-		evutil_inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
-		snprintf(bound, FG_HTTP_ADDRESS_TEXT, "[%s]:%d", text, ntohs(in6->sin6_port));
-	} else {
-		struct sockaddr_in *in = (struct sockaddr_in *)&ss;
-		evutil_inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
-		snprintf(bound, FG_HTTP_ADDRESS_TEXT, "%s:%d", text, ntohs(in->sin_port));
-	}
-}
-
-/* evutil_parse_sockaddr_port(3) alone takes no port 0. */
-static int address_parse(const char *address, struct sockaddr_storage *ss, int *len, struct fg_error *err)
-{
-	fg_autofree char *host = fg_strdup(address);
-	char *colon = strrchr(host, ':'), *end = NULL;
-	long port = -1;
-
-	if (colon && (host[0] != '[' || colon[-1] == ']')) {
-		*colon = '\0';
-		port = strtol(colon + 1, &end, 10);
-	}
-	memset(ss, 0, sizeof(*ss));
-	*len = sizeof(*ss);
-	if (port < 0 || port > 65535 || end == colon + 1 || *end ||
-	    evutil_parse_sockaddr_port(host, (struct sockaddr *)ss, len) < 0)
-		return fg_error_set(err, FG_EUSAGE, "'%s' is no ADDRESS:PORT or [ADDRESS]:PORT", address);
-	if (ss->ss_family == AF_INET6)
-		((struct sockaddr_in6 *)ss)->sin6_port = htons((uint16_t)port);
-	else
-		((struct sockaddr_in *)ss)->sin_port = htons((uint16_t)port);
-	return 0;
-}
-
-int fg_http_listen(struct fg_http *http, const char *address, char bound[FG_HTTP_ADDRESS_TEXT], struct fg_error *err)
-{
-	struct sockaddr_storage ss;
-	int len = 0, rc = address_parse(address, &ss, &len, err);
-
-	if (rc < 0)
-		return rc;
 	if (http->n_listeners == LISTENERS_MAX)
 		return fg_error_set(err, FG_ELIMIT, "more than %d addresses to listen on", LISTENERS_MAX);
-	int fd = socket_open((struct sockaddr *)&ss, (socklen_t)len, err);
-	if (fd < 0)
-		return fg_error_wrap(err, "cannot listen on %s", address);
-	bound_text(fd, bound);
 	struct evhttp_bound_socket *handle = evhttp_accept_socket_with_handle(http->ev, fd);
 	if (!handle)
 		abort();

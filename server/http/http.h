@@ -2,14 +2,14 @@
 /*
  * HTTPS: libevent's evhttp over TLS, a table of routes, roles, limits and deadlines.
  *
- *	fg_http_new -> fg_http_listen … -> event_base_dispatch -> fg_http_drain -> … -> fg_http_free
+ *	fg_http_new -> fg_http_accept … -> event_base_dispatch -> fg_http_drain -> … -> fg_http_free
  *
  * For each request the route is looked up, the peer's role is checked against the route's, and the handler called.  It
  * returns an HTTP status with *answer (taken over) to reply at once, FG_HTTP_LATER when it has kept the request and will
  * call exactly one of the fg_request_ reply functions later, or < 0: the error becomes the reply.
  *
- * Limits: request line and headers FG_HTTP_HEADER_MAX, body FG_PROTOCOL_BODY_MAX, connections as configured (the listener
- * rests while they are used up).  Deadlines: TLS handshake and first request FG_HTTP_FIRST_MS, each further request
+ * Limits: request line and headers FG_HTTP_HEADER_MAX, body FG_PROTOCOL_BODY_MAX, connections of all and of one client
+ * (connection.h).  Deadlines: TLS handshake and first request FG_HTTP_FIRST_MS, each further request
  * FG_HTTP_NEXT_MS from the end of the reply before it, however slowly its bytes come; a reply that makes no
  * progress for FG_HTTP_STALL_S ends the connection.
  */
@@ -23,6 +23,7 @@
 #include <event2/keyvalq_struct.h>
 #include <jansson.h>
 #include <lib/util.h>
+#include <server/metrics.h>
 
 #define FG_HTTP_HEADER_MAX (16u << 10)
 #define FG_HTTP_FIRST_MS 30000
@@ -52,19 +53,26 @@ struct fg_route {
 	fg_http_handler handler;
 };
 
-/* routes end with one whose path is NULL, and outlive the server; ctx is given to the handlers; tls is taken over. */
-struct fg_http *fg_http_new(struct event_base *base, SSL_CTX *tls, const struct fg_route *routes, size_t connections,
-			    void *ctx);
-/* "1.2.3.4:8443", "[::1]:8443"; port 0 = any.  bound: the address that it got. */
-#define FG_HTTP_ADDRESS_TEXT 64
-int fg_http_listen(struct fg_http *http, const char *address, char bound[FG_HTTP_ADDRESS_TEXT],
-		   struct fg_error *err) FG_MUST_CHECK;
+struct fg_http_setup {
+	struct event_base *base;
+	SSL_CTX *tls; /* taken over */
+	const struct fg_route *routes; /* end with one whose path is NULL; outlive the server */
+	void *ctx; /* of the handlers and the gate */
+	size_t connections_max, per_client_max;
+	/* Asked before each request that comes with a certificate: NOTALLOWED if it was revoked. */
+	int (*gate)(const struct fg_peer *peer, void *ctx, struct fg_error *err);
+	struct fg_metrics_slot *metrics;
+};
+struct fg_http *fg_http_new(const struct fg_http_setup *setup);
+/* A listening socket (listen.h); taken over. */
+int fg_http_accept(struct fg_http *http, int fd, struct fg_error *err) FG_MUST_CHECK;
+/* Closes the connections of certificates that the gate refuses now. */
+void fg_http_recheck(struct fg_http *http);
 /*
  * Takes no new connections, closes each one with its next reply, and calls done (once, from the loop) when no reply is on
- * its way any more or FG_HTTP_DRAIN_MS have passed.  Kept requests are to be answered by the caller.
+ * its way any more or ms have passed.  Kept requests are to be answered by the caller.
  */
-#define FG_HTTP_DRAIN_MS 3000
-void fg_http_drain(struct fg_http *http, void (*done)(void *arg), void *arg);
+void fg_http_drain(struct fg_http *http, int ms, void (*done)(void *arg), void *arg);
 /* All kept requests must have been answered. */
 void fg_http_free(struct fg_http *http);
 
@@ -78,6 +86,11 @@ void fg_request_empty(struct fg_request *req, int status);
  * connection.  fd is taken over.  For HEAD only the headers go.
  */
 void fg_request_file(struct fg_request *req, int status, int fd, uint64_t offset, uint64_t length);
+
+/* Text of another type. */
+void fg_request_text(struct fg_request *req, int status, const char *type, const char *text);
+/* For a request that was kept: has its certificate expired or been revoked since?  NOTALLOWED then. */
+int fg_request_still_allowed(const struct fg_request *req, struct fg_error *err) FG_MUST_CHECK;
 
 void fg_request_header(struct fg_request *req, const char *name, const char *fmt, ...) FG_PRINTF(3, 4);
 /* NULL if there is none. */

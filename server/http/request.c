@@ -106,16 +106,21 @@ void fg_request_empty(struct fg_request *req, int status)
 
 void fg_request_reply(struct fg_request *req, int status, json_t *answer)
 {
-	struct evbuffer *out = evbuffer_new();
-	char *text = answer ? fg_json_dump(answer) : NULL;
+	fg_autofree char *text = answer ? fg_json_dump(answer) : NULL;
 
 	json_decref(answer);
-	fg_request_header(req, "Content-Type", "application/json");
+	fg_request_text(req, status, "application/json", text);
+}
+
+void fg_request_text(struct fg_request *req, int status, const char *type, const char *text)
+{
+	struct evbuffer *out = evbuffer_new();
+
+	fg_request_header(req, "Content-Type", "%s", type);
 	fg_request_header(req, "Cache-Control", "no-store");
 	close_if_draining(req);
 	if (!out || (text && evbuffer_add(out, text, strlen(text)) < 0))
 		abort();
-	free(text);
 	evhttp_send_reply(req->ev, status, NULL, out);
 	evbuffer_free(out);
 	request_free(req);

@@ -32,6 +32,9 @@ struct fg_poll {
 	bool ended;
 	TAILQ_HEAD(all_waiters, waiter) all;
 	void *hosts; /* tsearch(3) tree of waiting_host, by name */
+	size_t n;
+	void (*on_wake)(const char *host, void *arg);
+	void *on_wake_arg;
 };
 
 static int by_name(const void *a, const void *b)
@@ -70,6 +73,7 @@ static struct fg_request *waiter_remove(struct waiter *w)
 
 	TAILQ_REMOVE(&host->waiters, w, entry);
 	TAILQ_REMOVE(&host->poll->all, w, all);
+	host->poll->n--;
 	event_free(w->timer);
 	free(w);
 	if (--host->n == 0) {
@@ -105,7 +109,10 @@ static void waiter_answer(struct waiter *w, bool even_if_none)
 {
 	struct fg_error err = FG_ERROR_INIT;
 	json_t *answer = NULL;
-	int rc = look(w->host->poll, w->host->name, w->cursor, &answer, &err);
+	int rc = fg_request_still_allowed(w->req, &err);
+
+	if (rc == 0)
+		rc = look(w->host->poll, w->host->name, w->cursor, &answer, &err);
 
 	if (rc < 0) {
 		fg_request_fail(waiter_remove(w), &err);
@@ -134,6 +141,7 @@ static void wait_for(struct fg_poll *poll, struct fg_request *req, int64_t curso
 		abort();
 	TAILQ_INSERT_TAIL(&host->waiters, w, entry);
 	TAILQ_INSERT_TAIL(&poll->all, w, all);
+	poll->n++;
 	if (++host->n > FG_POLL_HOST_MAX)
 		waiter_answer(TAILQ_FIRST(&host->waiters), true);
 }
@@ -161,10 +169,8 @@ int fg_poll_request(struct fg_poll *poll, struct fg_request *req, json_t **answe
 	return FG_HTTP_LATER;
 }
 
-void fg_poll_wake(struct fg_poll *poll, const char *name)
+static void wake_host(struct waiting_host *host)
 {
-	struct waiting_host *host = host_find(poll, name);
-
 	/* The host goes with its last waiter: count, do not look at it after. */
 	for (size_t n = host ? host->n : 0; n > 0; n--) {
 		struct waiter *w = TAILQ_FIRST(&host->waiters);
@@ -172,6 +178,36 @@ void fg_poll_wake(struct fg_poll *poll, const char *name)
 		TAILQ_INSERT_TAIL(&host->waiters, w, entry);
 		waiter_answer(w, false);
 	}
+}
+
+void fg_poll_wake_here(struct fg_poll *poll, const char *name)
+{
+	if (name) {
+		wake_host(host_find(poll, name));
+		return;
+	}
+	for (struct waiter *w = TAILQ_FIRST(&poll->all), *next; w; w = next) {
+		next = TAILQ_NEXT(w, all);
+		waiter_answer(w, false);
+	}
+}
+
+void fg_poll_wake(struct fg_poll *poll, const char *name)
+{
+	fg_poll_wake_here(poll, name);
+	if (poll->on_wake)
+		poll->on_wake(name, poll->on_wake_arg);
+}
+
+void fg_poll_on_wake(struct fg_poll *poll, void (*fn)(const char *host, void *arg), void *arg)
+{
+	poll->on_wake = fn;
+	poll->on_wake_arg = arg;
+}
+
+size_t fg_poll_count(const struct fg_poll *poll)
+{
+	return poll->n;
 }
 
 struct fg_poll *fg_poll_new(struct event_base *base, struct fg_store *store)

@@ -77,6 +77,11 @@ static int config_write(const struct fg_setup_init *init, struct fg_error *err)
 
 	text = fg_asprintf("# fixgate-server(8)\n[server]\nurl = https://%s%s%s:%u\n", v6 ? "[" : "", first,
 			   v6 ? "]" : "", init->port);
+	if (init->user) {
+		char *more = fg_asprintf("%suser = %s\n", text, init->user);
+		free(text);
+		text = more;
+	}
 	bool any = false;
 	for (size_t i = 0; i < init->n_addresses; i++) {
 		const char *a = init->addresses[i];
@@ -98,12 +103,14 @@ static int config_write(const struct fg_setup_init *init, struct fg_error *err)
 
 static int database(const char *dir, struct fg_error *err)
 {
-	fg_autofree char *path = in(dir, FG_SERVER_DB);
+	fg_autofree char *path = in(dir, FG_SERVER_DB), *admin = in(dir, FG_SERVER_ADMIN_PEM);
 	struct fg_store *store = NULL;
 	int rc = fg_store_open(path, &store, err);
 
 	if (rc == 0)
 		rc = fg_store_audit_add(store, fg_now_ms(), "fixgate-server", "init", "database made", err);
+	if (rc == 0)
+		rc = fg_setup_remember(store, admin, FG_ROLE_ADMIN, "admin", err);
 	fg_store_close(store);
 	return rc;
 }

@@ -7,9 +7,11 @@
 #include <lib/util.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/sha.h>
 #include <openssl/x509v3.h>
 #include <server/http/tls.h>
 #include <string.h>
+#include <time.h>
 
 #define CLOCK_SKEW_S 86400 /* valid from a day ago: a host's clock may be behind */
 
@@ -188,8 +190,10 @@ static int leaf_extensions(X509 *cert, X509 *ca, const struct fg_pki_request *r,
 int fg_pki_issue(const char *ca_cert_file, const char *ca_key_file, const struct fg_pki_request *r,
 		 const char *cert_file, const char *key_file, struct fg_error *err)
 {
-	auto_key EVP_PKEY *ca_key = NULL, *key = NULL;
-	auto_cert X509 *ca = NULL, *cert = NULL;
+	auto_key EVP_PKEY *ca_key = NULL;
+	auto_key EVP_PKEY *key = NULL;
+	auto_cert X509 *ca = NULL;
+	auto_cert X509 *cert = NULL;
 	int rc = ca_load(ca_cert_file, ca_key_file, &ca, &ca_key, err);
 
 	if (rc == 0)
@@ -205,4 +209,138 @@ int fg_pki_issue(const char *ca_cert_file, const char *ca_key_file, const struct
 	if (rc == 0 && !X509_sign(cert, ca_key, EVP_sha256()))
 		rc = fg_tls_error(err, FG_EFAILED, "cannot sign");
 	return rc < 0 ? rc : pair_write(cert, cert_file, key, key_file, err);
+}
+
+/* ---- keys that others made ---- */
+
+struct fg_pki_ca {
+	X509 *cert;
+	EVP_PKEY *key;
+};
+
+struct fg_pki_csr {
+	X509_REQ *req;
+	char key_hash[2 * SHA256_DIGEST_LENGTH + 1];
+};
+
+static int describe(const X509 *cert, struct fg_pki_issued *out, struct fg_error *err)
+{
+	struct tm tm;
+
+	if (!fg_tls_serial(cert, out->serial) || !ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm))
+		return fg_error_set(err, FG_EFORMAT, "odd serial number or time in a certificate");
+	out->not_after_s = (int64_t)timegm(&tm);
+	return 0;
+}
+
+int fg_pki_describe(const char *cert_file, struct fg_pki_issued *out, struct fg_error *err)
+{
+	auto_bio BIO *bio = BIO_new_file(cert_file, "r");
+	auto_cert X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+	if (!cert)
+		return fg_tls_error(err, FG_ENOTFOUND, "%s", cert_file);
+	return describe(cert, out, err);
+}
+
+int fg_pki_ca_open(const char *cert_file, const char *key_file, struct fg_pki_ca **out, struct fg_error *err)
+{
+	struct fg_pki_ca *ca = fg_calloc(1, sizeof(*ca));
+	int rc = ca_load(cert_file, key_file, &ca->cert, &ca->key, err);
+
+	if (rc < 0) {
+		fg_pki_ca_close(ca);
+		return rc;
+	}
+	*out = ca;
+	return 0;
+}
+
+void fg_pki_ca_close(struct fg_pki_ca *ca)
+{
+	if (!ca)
+		return;
+	X509_free(ca->cert);
+	EVP_PKEY_free(ca->key);
+	free(ca);
+}
+
+static int key_check(const EVP_PKEY *key, struct fg_error *err)
+{
+	char group[32] = "";
+	size_t len = 0;
+
+	if (EVP_PKEY_is_a(key, "ED25519") || (EVP_PKEY_is_a(key, "RSA") && EVP_PKEY_get_bits(key) >= 2048))
+		return 0;
+	if (EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, group, sizeof(group), &len) == 1 &&
+	    (!strcmp(group, "prime256v1") || !strcmp(group, "secp384r1")))
+		return 0;
+	return fg_error_set(err, FG_EREFUSED,
+			    "the key must be EC P-256 or P-384, Ed25519, or RSA of 2048 bits or more");
+}
+
+int fg_pki_csr_read(const char *pem, struct fg_pki_csr **out, struct fg_error *err)
+{
+	auto_bio BIO *bio = BIO_new_mem_buf(pem, -1);
+	struct fg_pki_csr *csr = fg_calloc(1, sizeof(*csr));
+	uint8_t sum[SHA256_DIGEST_LENGTH];
+	unsigned char *der = NULL;
+	int rc = 0;
+
+	csr->req = strlen(pem) <= FG_PKI_CSR_MAX && bio ? PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL) : NULL;
+	EVP_PKEY *key = csr->req ? X509_REQ_get0_pubkey(csr->req) : NULL;
+	int len = key ? i2d_PUBKEY(key, &der) : -1;
+	if (len <= 0)
+		rc = fg_error_set(err, FG_EFORMAT, "no certificate signing request");
+	if (rc == 0)
+		rc = key_check(key, err);
+	if (rc == 0 && X509_REQ_verify(csr->req, key) != 1)
+		rc = fg_error_set(err, FG_EFORMAT, "the signing request is not signed by its own key");
+	ERR_clear_error();
+	if (rc < 0) {
+		OPENSSL_free(der);
+		fg_pki_csr_free(csr);
+		return rc;
+	}
+	SHA256(der, (size_t)len, sum);
+	OPENSSL_free(der);
+	fg_hex_encode(sum, sizeof(sum), csr->key_hash);
+	*out = csr;
+	return 0;
+}
+
+const char *fg_pki_csr_key_hash(const struct fg_pki_csr *csr)
+{
+	return csr->key_hash;
+}
+
+void fg_pki_csr_free(struct fg_pki_csr *csr)
+{
+	if (!csr)
+		return;
+	X509_REQ_free(csr->req);
+	free(csr);
+}
+
+int fg_pki_certify(const struct fg_pki_ca *ca, const struct fg_pki_request *r, const struct fg_pki_csr *csr, char **pem,
+		   struct fg_pki_issued *issued, struct fg_error *err)
+{
+	auto_cert X509 *cert = NULL;
+	auto_bio BIO *bio = BIO_new(BIO_s_mem());
+	char *data = NULL;
+	int rc = cert_base(X509_REQ_get0_pubkey(csr->req), r->cn, r->ou, FG_PKI_LEAF_DAYS, &cert, err);
+
+	if (rc < 0)
+		return rc;
+	X509_set_issuer_name(cert, X509_get_subject_name(ca->cert));
+	rc = leaf_extensions(cert, ca->cert, r, err);
+	if (rc == 0 && (!X509_sign(cert, ca->key, EVP_sha256()) || !bio || PEM_write_bio_X509(bio, cert) != 1))
+		rc = fg_tls_error(err, FG_EFAILED, "cannot sign");
+	if (rc == 0)
+		rc = describe(cert, issued, err);
+	if (rc < 0)
+		return rc;
+	long len = BIO_get_mem_data(bio, &data);
+	*pem = fg_asprintf("%.*s", (int)len, data);
+	return 0;
 }

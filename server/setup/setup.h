@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `fixgate-server init`, `enrol` and `online-key`. */
+/* `fixgate-server init`, `enrol`, `admin`, `revoke` and `online-key`. */
 #ifndef FG_SERVER_SETUP_H
 #define FG_SERVER_SETUP_H
 
@@ -17,6 +17,21 @@ struct fg_setup_init {
 };
 /* EXISTS if the folder is a server's already. */
 int fg_setup_init(const struct fg_setup_init *init, struct fg_error *err) FG_MUST_CHECK;
+
+/* Prints a one-time code of so many minutes for the host (code.h). */
+int fg_setup_code(const char *dir, const char *host, int64_t minutes, struct fg_error *err) FG_MUST_CHECK;
+
+/* out/admin.key, out/admin.pem (OU=role, CN=name), out/server-ca.pem. EXISTS if one of them is there. */
+int fg_setup_admin(const char *dir, const char *name, const char *role, const char *out,
+		   struct fg_error *err) FG_MUST_CHECK;
+
+/* All certificates of role and name; a server that runs on the folder closes their connections. */
+int fg_setup_revoke(const char *dir, const char *role, const char *name, struct fg_error *err) FG_MUST_CHECK;
+
+struct fg_store;
+/* Keeps a certificate that was issued in the store. */
+int fg_setup_remember(struct fg_store *store, const char *cert_file, const char *role, const char *name,
+		      struct fg_error *err) FG_MUST_CHECK;
 
 /* out/agent.key, out/agent.pem (OU=agent, CN=host), out/server-ca.pem. EXISTS if one of them is there. */
 int fg_setup_enrol(const char *dir, const char *host, const char *out, struct fg_error *err) FG_MUST_CHECK;

@@ -33,9 +33,8 @@ int fg_store_certs(struct fg_store *store, fg_store_cert_fn fn, void *arg, struc
 /* hash: SHA-256 of the code in hex; the code itself is never stored.  Codes that expired a day ago are forgotten. */
 int fg_store_code_add(struct fg_store *store, const char *hash, const char *host, const char *who, int64_t now_ms,
 		      int64_t expires_ms, struct fg_error *err) FG_MUST_CHECK;
-/* 0 if the code was made, has not expired and was not used by another key; NOTALLOWED otherwise. */
-int fg_store_code_check(struct fg_store *store, const char *hash, const char *key_hash, int64_t now_ms,
-			struct fg_error *err) FG_MUST_CHECK;
+/* 0 if the code was made and has not expired (it may have been used); NOTALLOWED otherwise. */
+int fg_store_code_check(struct fg_store *store, const char *hash, int64_t now_ms, struct fg_error *err) FG_MUST_CHECK;
 
 /*
  * Uses a code: issue makes the certificate for the code's host, in the same transaction.  The same key gets the same

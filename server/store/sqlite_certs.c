@@ -163,7 +163,7 @@ static int code_look(struct fg_store *store, const char *hash, const char *key_h
 	if (rc < 0)
 		return rc;
 	const char *key = rc > 0 ? fg_db_text(st, 2) : NULL;
-	if (rc == 0 || fg_db_int(st, 1) <= now_ms || (key && strcmp(key, key_hash) != 0))
+	if (rc == 0 || fg_db_int(st, 1) <= now_ms || (key && key_hash && strcmp(key, key_hash) != 0))
 		return fg_error_set(err, FG_ENOTALLOWED, "the code is unknown, has expired or was used");
 	if (host)
 		*host = fg_strdup(fg_db_text(st, 0));
@@ -172,10 +172,9 @@ static int code_look(struct fg_store *store, const char *hash, const char *key_h
 	return key ? 0 : 1;
 }
 
-int fg_store_code_check(struct fg_store *store, const char *hash, const char *key_hash, int64_t now_ms,
-			struct fg_error *err)
+int fg_store_code_check(struct fg_store *store, const char *hash, int64_t now_ms, struct fg_error *err)
 {
-	int rc = code_look(store, hash, key_hash, now_ms, NULL, NULL, err);
+	int rc = code_look(store, hash, NULL, now_ms, NULL, NULL, err);
 
 	return rc < 0 ? rc : 0;
 }
