@@ -180,6 +180,7 @@ def checks(out):
         yield bool(heard), f"{name}: it was heard until it was isolated ({len(heard)} frames in the 5 s before)"
         back = pcapread.sent_by(forbidden, {GUESTS[name].mac}, end, end + 3600)
         yield bool(back), f"{name}: it is heard again after the release"
+    yield from _cut(out, events)
     yield when(events, "web2", "isolated") is None, "web2 was never isolated"
     yield not any(e["guest"] == "idle1" for e in events), "idle1 has no job"
     with open(os.path.join(out, "clients.json"), encoding="utf-8") as f:
@@ -198,6 +199,18 @@ def checks(out):
         heard = json.load(f)
     yield from _lossless(heard)
     yield len(glob.glob(os.path.join(out, "*.fix"))) == 1, "the bundle is there"
+
+
+def _cut(out, events):
+    """The TCP connections that were open when a guest was isolated carried nothing from that moment on."""
+    with open(os.path.join(out, "forbidden-summary.json"), encoding="utf-8") as f:
+        heard = json.load(f)
+    for name in ("web1", "db1"):
+        at = when(events, name, "isolated")
+        opened = [c for c in heard["guests"].get(name, {"tcp": []})["tcp"] if at and c["open_t"] < at]
+        problems = [p for c in opened for p in seqcheck.dead(heard, name, c["conn"], at, boot=c["boot"])]
+        yield bool(opened) and not problems, (f"{name}: its long TCP connection was dead at once"
+                                              + (f": {problems}" if problems else "" if opened else ": there was none"))
 
 
 def _lossless(heard):
