@@ -21,6 +21,7 @@ const char fg_args_usage[] =
 	"       netback-filter verify  (arguments of isolate)\n"
 	"       netback-filter simulate  (arguments of isolate) [--direction from-guest|to-guest|by-source] FILE.pcap\n"
 	"       netback-filter arm --guest UUID --dev DEV [--mac MAC] [--rename-to DEV] [--mark-dir DIR]\n"
+	"       netback-filter restore [--mark-dir DIR]\n"
 	"All take --json. Exit status: 0 done, 2 usage, 3 not found, 4 refused, 5 differs; netback-filter(8) has "
 	"all.\n";
 
@@ -225,6 +226,10 @@ static int check_verb(const struct fg_args *a, struct fg_error *err)
 		return 0;
 	if (a->batch && (a->verb != FG_VERB_ISOLATE || described || g->uuid[0]))
 		return fg_error_set(err, FG_EUSAGE, "--batch goes with isolate alone");
+	if (a->verb == FG_VERB_RESTORE)
+		return described || g->uuid[0] || a->rename_to || a->direction
+			       ? fg_error_set(err, FG_EUSAGE, "restore takes no argument but --mark-dir")
+			       : 0;
 	if ((a->mark_dir || a->rename_to) && a->verb != FG_VERB_ARM)
 		return fg_error_set(err, FG_EUSAGE, "--mark-dir and --rename-to go with arm alone");
 	if (a->direction != FG_FILTER_BY_SOURCE && a->verb != FG_VERB_SIMULATE)

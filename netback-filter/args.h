@@ -11,6 +11,7 @@
 	X(LIST, "list")                                                                                                \
 	X(VERIFY, "verify")                                                                                            \
 	X(ARM, "arm")                                                                                                  \
+	X(RESTORE, "restore")                                                                                          \
 	X(SIMULATE, "simulate")                                                                                        \
 	X(HELP, "help")                                                                                                \
 	X(VERSION, "version")
@@ -24,7 +25,7 @@ struct fg_args {
 	enum fg_args_verb verb;
 	bool json;
 	struct fg_filter_guest guest;
-	const char *mark_dir; /* arm */
+	const char *mark_dir; /* arm, restore */
 	const char *rename_to; /* arm */
 	const char *batch; /* isolate: file, "-" = standard input */
 	enum fg_filter_direction direction; /* simulate */

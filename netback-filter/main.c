@@ -3,6 +3,7 @@
 #include "args.h"
 #include "batch.h"
 #include "filter.h"
+#include "restore.h"
 #include "simulate_cmd.h"
 
 #include <lib/util.h>
@@ -146,6 +147,8 @@ static int run(const struct fg_args *a, struct fg_error *err)
 		return fg_filter_verify(f, &a->guest, err);
 	case FG_VERB_ARM:
 		return do_arm(f, a, err);
+	case FG_VERB_RESTORE:
+		return fg_restore_command(f, a->mark_dir ? a->mark_dir : FG_FILTER_MARK_DIR, a->json, err);
 	case FG_VERB_SIMULATE:
 	case FG_VERB_HELP:
 	case FG_VERB_VERSION:

@@ -9,6 +9,7 @@
 
 #include <lib/log.h>
 #include <lib/util.h>
+#include <netback-filter/owner.h>
 
 #include <string.h>
 #include <sys/queue.h>
@@ -187,9 +188,14 @@ static void shut(struct fg_guard *g, struct nic *nic, const struct fg_error *why
 static void look_at(struct fg_guard *g, struct nic *nic)
 {
 	const struct fg_owner_source source = { .xenstore = read_xenstore, .marked = marked_at, .arg = g };
+	struct fg_owner_link link = { .type = nic->now.type };
 	struct fg_owner owner = { .uuid = "" };
 	struct fg_error err = FG_ERROR_INIT;
-	int rc = fg_owner_find(&source, &nic->now, &owner, &err);
+
+	memcpy(link.name, nic->now.name, sizeof(link.name));
+	memcpy(link.kind, nic->now.kind, sizeof(link.kind));
+	memcpy(link.mac, nic->now.mac, sizeof(link.mac));
+	int rc = fg_owner_find(&source, &link, &owner, &err);
 
 	if (rc == -FG_EREFUSED)
 		return;

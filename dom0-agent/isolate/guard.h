@@ -14,7 +14,7 @@
 #ifndef FG_ISOLATE_GUARD_H
 #define FG_ISOLATE_GUARD_H
 
-#include "owner.h"
+#include "linkwatch.h"
 #include "window.h"
 
 struct fg_guard;

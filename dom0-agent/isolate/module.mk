@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-guard_sources := $(addprefix dom0-agent/isolate/,isolator_vmm.c counters.c owner.c linkwatch.c guard.c)
+guard_sources := $(addprefix dom0-agent/isolate/,isolator_vmm.c counters.c linkwatch.c guard.c)
 $(eval $(call library,fgguard,$(guard_sources),jansson libmnl libevent_core))
 
 # The guard in a namespace of its own, with a toolstack and a xenstore of files; for its test.
@@ -12,4 +12,3 @@ tests: $(guard_probe)
 QUICK_TESTS += test/netns/guard.py
 
 $(eval $(call unit_test,unit/dom0-agent/isolate/test_counters,test/unit/dom0-agent/isolate/test_counters.c,$(guard_tested),$(guard_pkgs)))
-$(eval $(call unit_test,unit/dom0-agent/isolate/test_owner,test/unit/dom0-agent/isolate/test_owner.c,$(guard_tested),$(guard_pkgs)))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Whose is a device: by xenstore, by MAC, or nobody's. */
 #include <check.h>
-#include <dom0-agent/isolate/owner.h>
+#include <netback-filter/owner.h>
 #include <lib/util.h>
 
 #include <linux/if_arp.h>
@@ -57,9 +57,9 @@ static const struct fg_filter_guest *marked(void *arg, size_t at)
 
 static const struct fg_owner_source source = { .xenstore = xenstore, .marked = marked };
 
-static struct fg_link_event device(const char *name, const char *kind)
+static struct fg_owner_link device(const char *name, const char *kind)
 {
-	struct fg_link_event e = { .ifindex = 9, .type = ARPHRD_ETHER };
+	struct fg_owner_link e = { .type = ARPHRD_ETHER };
 
 	snprintf(e.name, sizeof(e.name), "%s", name);
 	snprintf(e.kind, sizeof(e.kind), "%s", kind);
@@ -70,7 +70,7 @@ static struct fg_link_event device(const char *name, const char *kind)
 
 static int find(const char *name, const char *kind, struct fg_owner *out)
 {
-	struct fg_link_event e = device(name, kind);
+	struct fg_owner_link e = device(name, kind);
 
 	return fg_owner_find(&source, &e, out, NULL);
 }
@@ -104,7 +104,7 @@ END_TEST
 
 START_TEST(a_tap_by_its_mac)
 {
-	struct fg_link_event e = device("vnet3", "tun");
+	struct fg_owner_link e = device("vnet3", "tun");
 	struct fg_owner o;
 
 	memcpy(e.mac + 1, dev1.mac + 1, 5);
@@ -125,7 +125,7 @@ START_TEST(nobodys)
 	static const char *const kinds[] = { "bridge", "vlan", "bond", "dummy", "vxlan", "macvlan", "openvswitch" };
 	static const char *const names[] = { "vif",	  "vif7",   "vif7.",	  "vif7.x",
 					     "vif7.1-em", "vif0.0", "vif99999.0", "vifx.1" };
-	struct fg_link_event lo = device("lo", "");
+	struct fg_owner_link lo = device("lo", "");
 	struct fg_owner o;
 
 	lo.type = ARPHRD_LOOPBACK;

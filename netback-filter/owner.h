@@ -6,12 +6,17 @@
  *	tap of libvirt         its MAC is the guest's with fe in front, and one marked guest has that MAC
  * What none of these can say has to be asked of the toolstacks.
  */
-#ifndef FG_ISOLATE_OWNER_H
-#define FG_ISOLATE_OWNER_H
-
-#include "linkwatch.h"
+#ifndef FG_FILTER_OWNER_H
+#define FG_FILTER_OWNER_H
 
 #include <fixgate/filter.h>
+
+struct fg_owner_link {
+	char name[IFNAMSIZ];
+	char kind[16]; /* IFLA_INFO_KIND, "" for hardware and Xen's vifs */
+	uint16_t type; /* ARPHRD_… */
+	uint8_t mac[6];
+};
 
 struct fg_owner_source {
 	/* A node of xenstore, malloc'd; NOTFOUND if there is none. */
@@ -28,7 +33,7 @@ struct fg_owner {
 
 /* 0; REFUSED: it can be no guest's (a bridge, a NIC of the host …); NOTFOUND: it is no marked guest's as far as can be
  * said here; others: could not ask. */
-int fg_owner_find(const struct fg_owner_source *source, const struct fg_link_event *link, struct fg_owner *out,
+int fg_owner_find(const struct fg_owner_source *source, const struct fg_owner_link *link, struct fg_owner *out,
 		  struct fg_error *err) FG_MUST_CHECK;
 
 #endif

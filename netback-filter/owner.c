@@ -88,7 +88,7 @@ static int by_domain(const struct fg_owner_source *s, unsigned domid, unsigned d
 }
 
 /* libvirt gives a tap the guest's MAC with another first byte (virNetDevTapCreateInBridgePort). */
-static int by_mac(const struct fg_owner_source *s, const struct fg_link_event *link, struct fg_owner *out,
+static int by_mac(const struct fg_owner_source *s, const struct fg_owner_link *link, struct fg_owner *out,
 		  struct fg_error *err)
 {
 	const struct fg_filter_guest *g, *found = NULL;
@@ -112,14 +112,14 @@ static int by_mac(const struct fg_owner_source *s, const struct fg_link_event *l
 	return 0;
 }
 
-static bool may_be_guests(const struct fg_link_event *link)
+static bool may_be_guests(const struct fg_owner_link *link)
 {
 	return link->type == ARPHRD_ETHER &&
 	       (!link->kind[0] || strcmp(link->kind, "veth") == 0 || strcmp(link->kind, "tun") == 0);
 }
 
 /* A device of the host has a bus behind it that is not Xen's. */
-static bool is_hosts(const struct fg_link_event *link)
+static bool is_hosts(const struct fg_owner_link *link)
 {
 	char path[64 + IFNAMSIZ];
 
@@ -127,7 +127,7 @@ static bool is_hosts(const struct fg_link_event *link)
 	return !link->kind[0] && access(path, F_OK) == 0;
 }
 
-int fg_owner_find(const struct fg_owner_source *s, const struct fg_link_event *link, struct fg_owner *out,
+int fg_owner_find(const struct fg_owner_source *s, const struct fg_owner_link *link, struct fg_owner *out,
 		  struct fg_error *err)
 {
 	unsigned domid, devid;
