@@ -13,14 +13,19 @@
 static void add_fix(const struct fg_store_fix *f, void *arg)
 {
 	char published[21], expires[21];
+	json_t *clients = json_object();
+
+	for (unsigned i = 0; i < FG_STATUS_COUNT; i++)
+		if (f->clients[i])
+			json_object_set_new(clients, fg_status_name((enum fg_status)i), json_integer(f->clients[i]));
 
 	fg_time_format(f->published_s, published);
 	fg_time_format(f->expires_s, expires);
-	json_array_append_new(arg, json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "fix", f->id,
-					     "version", (json_int_t)f->version, "title", f->title, "severity",
-					     f->severity, "digest", f->digest, "bytes", (json_int_t)f->bytes,
-					     "published", published, "expires", expires, "added_ms",
-					     (json_int_t)f->added_ms, "offered", (json_int_t)f->offered));
+	json_array_append_new(
+		arg, json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:o}", "fix", f->id, "version",
+			       (json_int_t)f->version, "title", f->title, "severity", f->severity, "digest", f->digest,
+			       "bytes", (json_int_t)f->bytes, "published", published, "expires", expires, "added_ms",
+			       (json_int_t)f->added_ms, "offered", (json_int_t)f->offered, "clients", clients));
 }
 
 int fg_api_fixes(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)

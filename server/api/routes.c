@@ -41,6 +41,8 @@ const struct fg_route fg_api_routes[] = {
 	{ EVHTTP_REQ_POST, "/v1/signers/revoked", ADMIN, fg_api_revoke_signer },
 	{ EVHTTP_REQ_GET, "/v1/clients", VIEWER, fg_api_clients },
 	{ EVHTTP_REQ_GET, "/v1/audit", VIEWER, fg_api_audit },
+	{ EVHTTP_REQ_GET, "/v1/history/*", VIEWER, fg_api_history },
+	{ EVHTTP_REQ_POST, "/v1/labels", OPERATOR, fg_api_labels },
 	{ EVHTTP_REQ_GET, "/v1/ca", ANYBODY, fg_api_ca },
 	{ EVHTTP_REQ_POST, "/v1/enrol", FG_ROLE_NOBODY, fg_api_enrol },
 	{ EVHTTP_REQ_POST, "/v1/renew", AGENT, fg_api_renew },

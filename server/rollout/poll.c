@@ -84,24 +84,40 @@ static struct fg_request *waiter_remove(struct waiter *w)
 	return req;
 }
 
+struct found {
+	json_t *offers, *cancelled;
+};
+
 static void add_offer(const struct fg_store_offer *o, void *arg)
 {
-	json_array_append_new(arg, json_pack("{s:I, s:s, s:s, s:I, s:s, s:I}", "seq", (json_int_t)o->seq, "guest",
-					     o->guest, "fix", o->fix, "version", (json_int_t)o->version, "digest",
-					     o->digest, "bytes", (json_int_t)o->bytes));
+	struct found *found = arg;
+
+	if (o->cancels)
+		json_array_append_new(found->cancelled,
+				      json_pack("{s:I, s:s, s:s, s:I}", "seq", (json_int_t)o->cancels, "guest",
+						o->guest, "fix", o->fix, "version", (json_int_t)o->version));
+	else
+		json_array_append_new(found->offers,
+				      json_pack("{s:I, s:s, s:s, s:I, s:s, s:I}", "seq", (json_int_t)o->seq, "guest",
+						o->guest, "fix", o->fix, "version", (json_int_t)o->version, "digest",
+						o->digest, "bytes", (json_int_t)o->bytes));
 }
 
 /* 1 with *answer if there is something, 0 if not; *cursor goes on. */
 static int look(struct fg_poll *poll, const char *host, int64_t cursor, json_t **answer, struct fg_error *err)
 {
 	fg_autojson json_t *offers = json_array();
+	fg_autojson json_t *cancelled = json_array();
+	struct found found = { offers, cancelled };
 	int64_t next = cursor;
-	int rc = fg_store_offers_after(poll->store, host, cursor, FG_POLL_OFFERS_MAX, add_offer, offers, &next, err);
+	int rc = fg_store_offers_after(poll->store, host, cursor, FG_POLL_OFFERS_MAX, add_offer, &found, &next, err);
 
 	if (rc < 0)
 		return rc;
-	rc = json_array_size(offers) > 0;
+	rc = json_array_size(offers) > 0 || json_array_size(cancelled) > 0;
 	*answer = json_pack("{s:I, s:O}", "cursor", (json_int_t)next, "offers", offers);
+	if (json_array_size(cancelled) > 0)
+		json_object_set(*answer, "cancelled", cancelled);
 	return rc;
 }
 

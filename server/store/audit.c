@@ -16,3 +16,27 @@ void fg_audit_hash(const char *previous, const struct fg_store_audit *entry, cha
 	SHA256((const unsigned char *)text, strlen(text), digest);
 	fg_hex_encode(digest, sizeof(digest), hash);
 }
+
+void fg_audit_chain_init(struct fg_audit_chain *chain)
+{
+	memset(chain, 0, sizeof(*chain));
+	memset(chain->hash, '0', 64);
+}
+
+int fg_audit_chain_next(struct fg_audit_chain *chain, const struct fg_store_audit *entry, struct fg_error *err)
+{
+	char hash[65];
+
+	if (entry->n != chain->n + 1)
+		return fg_error_set(err, FG_EDIFFERS,
+				    "the audit log was changed: after entry %" PRId64 " comes %" PRId64
+				    ", entry %" PRId64 " is missing",
+				    chain->n, entry->n, chain->n + 1);
+	fg_audit_hash(chain->hash, entry, hash);
+	if (strcmp(hash, entry->hash) != 0)
+		return fg_error_set(err, FG_EDIFFERS, "the audit log was changed: entry %" PRId64 " is not what it was",
+				    entry->n);
+	chain->n = entry->n;
+	memcpy(chain->hash, hash, sizeof(hash));
+	return 0;
+}

@@ -121,17 +121,64 @@ int64_t fg_db_last_id(struct fg_db *db)
 
 int fg_db_begin(struct fg_db *db, struct fg_error *err)
 {
-	return fg_db_exec(db, "BEGIN IMMEDIATE", err);
+	if (db->lost)
+		return fg_error_set(err, FG_EIO, "database: the transaction was rolled back");
+	int rc = fg_db_exec(db, db->depth ? "SAVEPOINT nested" : "BEGIN IMMEDIATE", err);
+	if (rc == 0)
+		db->depth++;
+	return rc;
+}
+
+static int nested_end(struct fg_db *db, int rc, struct fg_error *err)
+{
+	if (rc == 0)
+		rc = fg_db_exec(db, "RELEASE nested", err);
+	/* SQLite may have rolled back the whole by itself (disk full). */
+	if (sqlite3_get_autocommit(db->handle))
+		db->lost = true;
+	else if (rc < 0 &&
+		 sqlite3_exec(db->handle, "ROLLBACK TO nested; RELEASE nested", NULL, NULL, NULL) != SQLITE_OK)
+		db->lost = true;
+	return rc;
 }
 
 int fg_db_end(struct fg_db *db, int rc, struct fg_error *err)
 {
+	if (--db->depth > 0)
+		return nested_end(db, rc, err);
+	if (rc == 0 && db->lost)
+		rc = fg_error_set(err, FG_EIO, "database: the transaction was rolled back");
+	db->lost = false;
 	if (rc == 0)
 		rc = fg_db_exec(db, "COMMIT", err);
 	/* SQLite may have rolled back by itself (disk full): then this fails, and there is nothing left to undo. */
 	if (rc < 0 && !sqlite3_get_autocommit(db->handle))
 		sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
 	return rc;
+}
+
+int fg_db_prepare(struct fg_db *db, sqlite3_stmt **st, const char *sql, const struct fg_db_value *values, size_t n,
+		  struct fg_error *err)
+{
+	if (sqlite3_prepare_v2(db->handle, sql, -1, st, NULL) != SQLITE_OK)
+		return fail(db, err, sql);
+	for (size_t i = 0; i < n; i++) {
+		int rc = values[i].text ? sqlite3_bind_text(*st, (int)i + 1, values[i].text, -1, SQLITE_TRANSIENT)
+					: sqlite3_bind_int64(*st, (int)i + 1, values[i].number);
+		if (rc != SQLITE_OK)
+			return fail(db, err, "bind");
+	}
+	return 0;
+}
+
+int64_t fg_db_changes(struct fg_db *db)
+{
+	return sqlite3_changes64(db->handle);
+}
+
+void fg_db_stmt_finalizep(sqlite3_stmt **st)
+{
+	sqlite3_finalize(*st);
 }
 
 void fg_db_stmt_resetp(sqlite3_stmt **st)

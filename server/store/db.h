@@ -22,6 +22,8 @@ struct fg_db {
 		sqlite3_stmt *stmt;
 	} cache[FG_DB_STATEMENTS_MAX];
 	size_t n_cached;
+	unsigned depth; /* of open transactions */
+	bool lost; /* the outermost was rolled back by SQLite itself */
 };
 
 int fg_db_open(struct fg_db *db, const char *path, struct fg_error *err) FG_MUST_CHECK;
@@ -37,6 +39,18 @@ int fg_db_step(struct fg_db *db, sqlite3_stmt *st, struct fg_error *err) FG_MUST
 int fg_db_run(struct fg_db *db, struct fg_error *err, const char *sql, const char *types, ...) FG_MUST_CHECK;
 int64_t fg_db_last_id(struct fg_db *db);
 
+/* Rows that the last statement wrote. */
+int64_t fg_db_changes(struct fg_db *db);
+
+/* A statement whose text was put together: not kept; fg_autofinal. */
+struct fg_db_value {
+	const char *text; /* NULL: number */
+	int64_t number;
+};
+int fg_db_prepare(struct fg_db *db, sqlite3_stmt **st, const char *sql, const struct fg_db_value *values, size_t n,
+		  struct fg_error *err) FG_MUST_CHECK;
+
+/* Transactions nest: an inner one that fails undoes its own writes only, and only the outermost makes them durable. */
 int fg_db_begin(struct fg_db *db, struct fg_error *err) FG_MUST_CHECK;
 /* Commits if rc is 0; rolls back otherwise or if the commit fails. Returns rc or the commit's. */
 int fg_db_end(struct fg_db *db, int rc, struct fg_error *err) FG_MUST_CHECK;
@@ -51,5 +65,7 @@ static inline int64_t fg_db_int(sqlite3_stmt *st, int column)
 }
 void fg_db_stmt_resetp(sqlite3_stmt **st);
 #define fg_autostmt fg_cleanup(fg_db_stmt_resetp)
+void fg_db_stmt_finalizep(sqlite3_stmt **st);
+#define fg_autofinal fg_cleanup(fg_db_stmt_finalizep)
 
 #endif

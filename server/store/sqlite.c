@@ -93,10 +93,35 @@ int fg_sqlite_ledger_get(struct fg_store *store, const char *client, const char 
 	return 0;
 }
 
+static int ledger_count(struct fg_store *store, const char *client, const char *fix, const char *status,
+			struct fg_error *err)
+{
+	char old[32] = "";
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT status FROM ledger WHERE client = ? AND fix = ?", "ss",
+			     client, fix);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	if (rc > 0)
+		snprintf(old, sizeof(old), "%s", fg_db_text(st, 0));
+	if (!strcmp(old, status))
+		return 0;
+	rc = old[0] ? fg_sqlite_count(store, "ledger", fix, old, -1, err) : 0;
+	return rc < 0 ? rc : fg_sqlite_count(store, "ledger", fix, status, 1, err);
+}
+
 int fg_sqlite_ledger_put(struct fg_store *store, const char *client, const char *fix, const struct fg_ledger *row,
 			 const char *state, const char *reason, const char *isolator, int64_t at_ms,
 			 struct fg_error *err)
 {
+	const char *status = fg_status_name(row->status);
+	int rc = ledger_count(store, client, fix, status, err);
+
+	if (rc < 0)
+		return rc;
 	return fg_db_run(
 		&store->db, err,
 		"INSERT INTO ledger (client, fix, status, version, fixed_version, job, state, reason, isolator,"
@@ -105,8 +130,8 @@ int fg_sqlite_ledger_put(struct fg_store *store, const char *client, const char 
 		" fixed_version = excluded.fixed_version, job = excluded.job, state = excluded.state,"
 		" reason = excluded.reason, isolator = COALESCE(excluded.isolator, ledger.isolator),"
 		" at_ms = excluded.at_ms",
-		"sssiissssi", client, fix, fg_status_name(row->status), row->version, row->fixed_version, row->job,
-		state, reason, isolator, at_ms);
+		"sssiissssi", client, fix, status, row->version, row->fixed_version, row->job, state, reason, isolator,
+		at_ms);
 }
 
 static int audit_append(struct fg_store *store, int64_t now_ms, const char *who, const char *what, const char *detail,
@@ -170,4 +195,25 @@ int fg_store_audit_after(struct fg_store *store, int64_t after, size_t limit, fg
 		fn(&entry, arg);
 	}
 	return rc;
+}
+
+int fg_store_audit_verify(struct fg_store *store, int64_t *n, char hash[65], struct fg_error *err)
+{
+	struct fg_audit_chain chain;
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc =
+		fg_db_query(&store->db, &st, err, "SELECT n, at_ms, who, what, detail, hash FROM audit ORDER BY n", "");
+
+	fg_audit_chain_init(&chain);
+	while (rc == 0 && (rc = fg_db_step(&store->db, st, err)) > 0) {
+		struct fg_store_audit entry = { fg_db_int(st, 0),  fg_db_int(st, 1),  fg_db_text(st, 2),
+						fg_db_text(st, 3), fg_db_text(st, 4), fg_db_text(st, 5) };
+		rc = fg_audit_chain_next(&chain, &entry, err);
+	}
+	if (rc < 0)
+		return rc;
+	*n = chain.n;
+	if (hash)
+		memcpy(hash, chain.hash, sizeof(chain.hash));
+	return 0;
 }

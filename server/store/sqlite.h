@@ -8,6 +8,7 @@
 
 struct fg_store {
 	struct fg_db db;
+	bool rollouts_touched;
 };
 
 /* The same as fg_store_audit_add, inside the caller's transaction. */
@@ -22,5 +23,29 @@ int fg_sqlite_ledger_get(struct fg_store *store, const char *client, const char 
 int fg_sqlite_ledger_put(struct fg_store *store, const char *client, const char *fix, const struct fg_ledger *row,
 			 const char *state, const char *reason, const char *isolator, int64_t at_ms,
 			 struct fg_error *err) FG_MUST_CHECK;
+/* Adds to one of fg_store_counters. */
+int fg_sqlite_count(struct fg_store *store, const char *kind, const char *name, const char *word, int64_t delta,
+		    struct fg_error *err) FG_MUST_CHECK;
+/*
+ * The client's open offers of the fix, up to this version, are dealt with, and so is the word that one was cancelled.
+ * job: only those made before the job began (a job that never reported: all).
+ */
+int fg_sqlite_offers_close(struct fg_store *store, const char *client, const char *fix, int64_t version,
+			   const char *job, struct fg_error *err) FG_MUST_CHECK;
+/* Rollouts that wait for this client, after a report of the end of a job. */
+int fg_sqlite_rollouts_reported(struct fg_store *store, const char *client, const char *fix, int64_t version,
+				enum fg_state state, const char *reason, int64_t now_ms,
+				struct fg_error *err) FG_MUST_CHECK;
+/* 0 or NOTFOUND, REFUSED: may this version of the fix be offered?  *version 0 = the newest, which is then set. */
+int fg_sqlite_fix_to_offer(struct fg_store *store, const char *fix, int64_t *version, int64_t now_ms,
+			   struct fg_error *err) FG_MUST_CHECK;
+/* Makes the offer, whatever the ledger says; who: of the offer. */
+struct fg_sqlite_offer {
+	const char *client, *host, *fix, *who;
+	int64_t host_id, version, now_ms;
+	bool force;
+};
+int fg_sqlite_offer_put(struct fg_store *store, const struct fg_sqlite_offer *offer, const struct fg_ledger *row,
+			struct fg_error *err) FG_MUST_CHECK;
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Inventories and the list of clients. */
+/* Inventories. */
 #include "sqlite.h"
 
 #include <inttypes.h>
@@ -7,7 +7,7 @@
 
 /* What the database says of a guest before an inventory names it. */
 struct owner {
-	bool known;
+	bool known, present;
 	int64_t host_id, host_seen_ms;
 	bool runs; /* present there and running */
 	char host[256];
@@ -29,7 +29,8 @@ static int owner_get(struct fg_store *store, const char *uuid, struct owner *out
 	out->known = true;
 	out->host_id = fg_db_int(st, 0);
 	out->host_seen_ms = fg_db_int(st, 1);
-	out->runs = fg_db_int(st, 2) && !strcmp(fg_db_text(st, 3), "running");
+	out->present = fg_db_int(st, 2) != 0;
+	out->runs = out->present && !strcmp(fg_db_text(st, 3), "running");
 	snprintf(out->host, sizeof(out->host), "%s", fg_db_text(st, 4));
 	return 0;
 }
@@ -62,13 +63,27 @@ static int offers_move(struct fg_store *store, const char *uuid, int64_t host_id
 static int guest_put(struct fg_store *store, const struct fg_store_guest *g, int64_t host_id, int64_t now_ms,
 		     struct fg_error *err)
 {
+	fg_autofree char *os = !g->os_id       ? NULL
+			       : g->os_version ? fg_asprintf("%s:%s", g->os_id, g->os_version)
+					       : fg_strdup(g->os_id);
+
 	return fg_db_run(&store->db, err,
 			 "INSERT INTO client (uuid, name, host_id, toolstack, state, identity, nics, present,"
-			 " first_seen_ms, last_seen_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8)"
+			 " first_seen_ms, last_seen_ms, os_id, os)"
+			 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8, ?8, COALESCE(?9, ''), COALESCE(?10, ''))"
 			 " ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, host_id = excluded.host_id,"
 			 " toolstack = excluded.toolstack, state = excluded.state, identity = excluded.identity,"
-			 " nics = excluded.nics, present = 1, last_seen_ms = excluded.last_seen_ms",
-			 "ssissssi", g->uuid, g->name, host_id, g->toolstack, g->state, g->identity, g->nics, now_ms);
+			 " nics = excluded.nics, present = 1, last_seen_ms = excluded.last_seen_ms,"
+			 " os_id = COALESCE(?9, client.os_id), os = COALESCE(?10, client.os)",
+			 "ssissssiss", g->uuid, g->name, host_id, g->toolstack, g->state, g->identity, g->nics, now_ms,
+			 g->os_id, os);
+}
+
+static int present_count(struct fg_store *store, int64_t present, int64_t gone, struct fg_error *err)
+{
+	int rc = fg_sqlite_count(store, "client", "", "present", present, err);
+
+	return rc < 0 ? rc : fg_sqlite_count(store, "client", "", "gone", gone, err);
 }
 
 static int guest_take(struct fg_store *store, const struct fg_store_guest *g, const char *host, int64_t host_id,
@@ -84,6 +99,8 @@ static int guest_take(struct fg_store *store, const struct fg_store_guest *g, co
 	if (moves && owner.runs && strcmp(g->state, "running") != 0 && owner.host_seen_ms + FG_STORE_OWNER_MS > now_ms)
 		return 0;
 	rc = guest_put(store, g, host_id, now_ms, err);
+	if (rc == 0 && !owner.present)
+		rc = present_count(store, 1, owner.known ? -1 : 0, err);
 	if (rc == 0 && moves)
 		rc = offers_move(store, g->uuid, host_id, err);
 	if (rc == 0 && moves)
@@ -103,6 +120,9 @@ static int inventory(struct fg_store *store, const char *host, const struct fg_s
 	if (rc == 0)
 		rc = fg_db_run(&store->db, err, "UPDATE client SET present = 0 WHERE host_id = ? AND present = 1", "i",
 			       host_id);
+	int64_t gone = rc == 0 ? fg_db_changes(&store->db) : 0;
+	if (rc == 0)
+		rc = present_count(store, -gone, gone, err);
 	for (size_t i = 0; i < n && rc == 0; i++)
 		rc = guest_take(store, &guests[i], host, host_id, now_ms, taken, err);
 	return rc;
@@ -119,44 +139,5 @@ int fg_store_inventory(struct fg_store *store, const char *host, const struct fg
 	rc = fg_db_end(&store->db, inventory(store, host, guests, n, now_ms, &count, err), err);
 	if (rc == 0)
 		*taken = count;
-	return rc;
-}
-
-int fg_store_clients(struct fg_store *store, const char *after, fg_store_client_fn fn, void *arg, struct fg_error *err)
-{
-	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = fg_db_query(&store->db, &st, err,
-			     "SELECT c.uuid, c.name, h.name, c.toolstack, c.state, c.nics, c.first_seen_ms,"
-			     " c.last_seen_ms, c.present, l.fix, l.status, l.state, l.job, l.reason, l.isolator,"
-			     " l.version, l.fixed_version, l.at_ms FROM client c JOIN host h ON h.id = c.host_id"
-			     " LEFT JOIN ledger l ON l.client = c.uuid WHERE c.uuid > ? ORDER BY c.uuid, l.fix",
-			     "s", after);
-
-	if (rc < 0)
-		return rc;
-	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
-		struct fg_store_client row = {
-			.uuid = fg_db_text(st, 0),
-			.name = fg_db_text(st, 1),
-			.host = fg_db_text(st, 2),
-			.toolstack = fg_db_text(st, 3),
-			.state = fg_db_text(st, 4),
-			.nics = fg_db_text(st, 5),
-			.first_seen_ms = fg_db_int(st, 6),
-			.last_seen_ms = fg_db_int(st, 7),
-			.present = fg_db_int(st, 8) != 0,
-			.fix = fg_db_text(st, 9),
-			.status = fg_db_text(st, 10),
-			.job_state = fg_db_text(st, 11),
-			.job = fg_db_text(st, 12),
-			.reason = fg_db_text(st, 13),
-			.isolator = fg_db_text(st, 14),
-			.version = fg_db_int(st, 15),
-			.fixed_version = fg_db_int(st, 16),
-			.at_ms = fg_db_int(st, 17),
-		};
-		if (!fn(&row, arg))
-			return 0;
-	}
 	return rc;
 }

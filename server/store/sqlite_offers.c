@@ -49,13 +49,22 @@ int fg_store_fix_add(struct fg_store *store, const struct fg_store_fix *fix, con
 	return rc;
 }
 
+static void add_count(const char *name, const char *word, int64_t n, void *arg)
+{
+	struct fg_store_fix *fix = arg;
+
+	(void)name;
+	fix->clients[fg_status_from_name(word)] += n;
+}
+
 int fg_store_fixes(struct fg_store *store, fg_store_fix_fn fn, void *arg, struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(&store->db, &st, err,
 			     "SELECT f.id, f.digest, f.title, f.severity, f.version, f.bytes, f.published_s,"
-			     " f.expires_s, f.added_ms, (SELECT COUNT(*) FROM offer o WHERE o.fix = f.id AND"
-			     " o.version = f.version AND o.open = 1) FROM fix f ORDER BY f.id, f.version",
+			     " f.expires_s, f.added_ms, COALESCE(n.n, 0) FROM fix f LEFT JOIN counter n"
+			     " ON n.kind = 'offer' AND n.name = f.id AND n.word = CAST(f.version AS TEXT)"
+			     " ORDER BY f.id, f.version",
 			     "");
 
 	if (rc < 0)
@@ -73,6 +82,9 @@ int fg_store_fixes(struct fg_store *store, fg_store_fix_fn fn, void *arg, struct
 			.added_ms = fg_db_int(st, 8),
 			.offered = fg_db_int(st, 9),
 		};
+		rc = fg_store_counters(store, "ledger", fix.id, add_count, &fix, err);
+		if (rc < 0)
+			return rc;
 		fn(&fix, arg);
 	}
 	return rc;
@@ -95,7 +107,10 @@ int fg_store_blob_known(struct fg_store *store, const char *digest, struct fg_er
 static int newest_offer(struct fg_store *store, int64_t *seq, struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = fg_db_query(&store->db, &st, err, "SELECT COALESCE(MAX(seq), 0) FROM offer", "");
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT MAX(n) FROM (SELECT COALESCE(MAX(seq), 0) AS n FROM offer UNION ALL SELECT"
+			     " CAST(value AS BIGINT) FROM setting WHERE name = 'offer_floor') AS numbers",
+			     "");
 
 	if (rc == 0)
 		rc = fg_db_step(&store->db, st, err);
@@ -118,9 +133,12 @@ int fg_store_offers_after(struct fg_store *store, const char *host, int64_t curs
 	if (cursor > newest)
 		cursor = 0;
 	rc = fg_db_query(&store->db, &st, err,
-			 "SELECT o.seq, o.client, o.fix, o.version, f.digest, f.bytes FROM offer o"
+			 "SELECT o.seq, o.client, o.fix, o.version, f.digest, f.bytes, 0 FROM offer o"
 			 " JOIN host h ON h.id = o.host_id JOIN fix f ON f.id = o.fix AND f.version = o.version"
-			 " WHERE h.name = ? AND o.seq > ? AND o.open = 1 ORDER BY o.seq LIMIT ?",
+			 " WHERE h.name = ?1 AND o.seq > ?2 AND o.open = 1"
+			 " UNION ALL SELECT o.seq, o.client, o.fix, o.version, '', 0, o.cancels FROM offer o"
+			 " JOIN host h ON h.id = o.host_id WHERE h.name = ?1 AND o.seq > ?2 AND ?2 > 0 AND o.open = 2"
+			 " ORDER BY 1 LIMIT ?3",
 			 "sii", host, cursor, (int64_t)limit);
 	if (rc < 0)
 		return rc;
@@ -132,6 +150,7 @@ int fg_store_offers_after(struct fg_store *store, const char *host, int64_t curs
 			.version = fg_db_int(st, 3),
 			.digest = fg_db_text(st, 4),
 			.bytes = fg_db_int(st, 5),
+			.cancels = fg_db_int(st, 6),
 		};
 		fn(&offer, arg);
 		n++;
@@ -271,8 +290,8 @@ static int guests_resolve(struct fg_store *store, const struct fg_store_offer_re
 	return 0;
 }
 
-static int fix_to_offer(struct fg_store *store, const struct fg_store_offer_request *r, int64_t *version,
-			struct fg_error *err)
+int fg_sqlite_fix_to_offer(struct fg_store *store, const char *fix, int64_t *version, int64_t now_ms,
+			   struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(
@@ -280,46 +299,63 @@ static int fix_to_offer(struct fg_store *store, const struct fg_store_offer_requ
 		"SELECT version, expires_s FROM fix WHERE id = ?1 AND (?2 = 0 OR version = ?2)"
 		" AND NOT EXISTS (SELECT 1 FROM withdrawn w WHERE w.fix = fix.id AND w.version >= fix.version)"
 		" ORDER BY version DESC LIMIT 1",
-		"si", r->fix, r->version);
+		"si", fix, *version);
 
 	if (rc == 0)
 		rc = fg_db_step(&store->db, st, err);
 	if (rc < 0)
 		return rc;
-	if (rc == 0 && r->version)
+	if (rc == 0 && *version)
 		return fg_error_set(err, FG_ENOTFOUND,
-				    "no fix %s of version %" PRId64 " is published (and not withdrawn)", r->fix,
-				    r->version);
+				    "no fix %s of version %" PRId64 " is published (and not withdrawn)", fix, *version);
 	if (rc == 0)
-		return fg_error_set(err, FG_ENOTFOUND, "no fix %s is published (and not withdrawn)", r->fix);
-	if (fg_db_int(st, 1) * 1000 <= r->now_ms)
-		return fg_error_set(err, FG_EREFUSED, "fix %s version %" PRId64 " has expired", r->fix,
-				    fg_db_int(st, 0));
+		return fg_error_set(err, FG_ENOTFOUND, "no fix %s is published (and not withdrawn)", fix);
+	if (fg_db_int(st, 1) * 1000 <= now_ms)
+		return fg_error_set(err, FG_EREFUSED, "fix %s version %" PRId64 " has expired", fix, fg_db_int(st, 0));
 	*version = fg_db_int(st, 0);
 	return 0;
+}
+
+int fg_sqlite_offer_put(struct fg_store *store, const struct fg_sqlite_offer *o, const struct fg_ledger *row,
+			struct fg_error *err)
+{
+	char version[24];
+	int rc = 0;
+
+	/* A fixed guest stays fixed, whatever is offered: its row goes on telling of the job that fixed it. */
+	if (row->status != FG_STATUS_FIXED)
+		rc = fg_sqlite_ledger_put(store, o->client, o->fix, row, NULL, NULL, NULL, o->now_ms, err);
+	if (rc == 0)
+		rc = fg_sqlite_offers_close(store, o->client, o->fix, INT64_MAX, NULL, err);
+	if (rc == 0)
+		rc = fg_db_run(&store->db, err,
+			       "INSERT INTO offer (client, host_id, fix, version, at_ms, who, force, open)"
+			       " VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
+			       "sisiisi", o->client, o->host_id, o->fix, o->version, o->now_ms, o->who,
+			       (int64_t)o->force);
+	snprintf(version, sizeof(version), "%" PRId64, o->version);
+	if (rc == 0)
+		rc = fg_sqlite_count(store, "offer", o->fix, version, 1, err);
+	if (rc < 0)
+		return rc;
+	return fg_sqlite_audit(store, o->now_ms, o->who, "offer", err,
+			       "fix %s version %" PRId64 " to guest %s on host %s%s", o->fix, o->version, o->client,
+			       o->host, o->force ? ", forced" : "");
 }
 
 static int offer_put(struct fg_store *store, const struct fg_store_offer_request *r, int64_t version,
 		     const struct guest *g, const struct fg_ledger *row, struct fg_error *err)
 {
-	int rc = 0;
+	struct fg_sqlite_offer o = { .client = g->uuid,
+				     .host = g->host,
+				     .fix = r->fix,
+				     .who = r->who,
+				     .host_id = g->host_id,
+				     .version = version,
+				     .now_ms = r->now_ms,
+				     .force = r->force };
 
-	/* A fixed guest stays fixed, whatever is offered: its row goes on telling of the job that fixed it. */
-	if (row->status != FG_STATUS_FIXED)
-		rc = fg_sqlite_ledger_put(store, g->uuid, r->fix, row, NULL, NULL, NULL, r->now_ms, err);
-	if (rc == 0)
-		rc = fg_db_run(&store->db, err, "UPDATE offer SET open = 0 WHERE client = ? AND fix = ? AND open = 1",
-			       "ss", g->uuid, r->fix);
-	if (rc == 0)
-		rc = fg_db_run(&store->db, err,
-			       "INSERT INTO offer (client, host_id, fix, version, at_ms, who, force, open)"
-			       " VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-			       "sisiisi", g->uuid, g->host_id, r->fix, version, r->now_ms, r->who, (int64_t)r->force);
-	if (rc < 0)
-		return rc;
-	return fg_sqlite_audit(store, r->now_ms, r->who, "offer", err,
-			       "fix %s version %" PRId64 " to guest %s on host %s%s", r->fix, version, g->uuid, g->host,
-			       r->force ? ", forced" : "");
+	return fg_sqlite_offer_put(store, &o, row, err);
 }
 
 static int offer_one(struct fg_store *store, const struct fg_store_offer_request *r, int64_t version,
@@ -345,8 +381,8 @@ static int offer_one(struct fg_store *store, const struct fg_store_offer_request
 static int offer_all(struct fg_store *store, const struct fg_store_offer_request *r, struct fg_error *err)
 {
 	struct guests list = { NULL, 0, 0 };
-	int64_t version = 0;
-	int rc = fix_to_offer(store, r, &version, err);
+	int64_t version = r->version;
+	int rc = fg_sqlite_fix_to_offer(store, r->fix, &version, r->now_ms, err);
 
 	if (rc == 0)
 		rc = guests_resolve(store, r, &list, err);
@@ -371,9 +407,9 @@ static int request_one(struct fg_store *store, const struct fg_store_offer_reque
 		       struct fg_error *err)
 {
 	struct fg_ledger row;
-	int64_t version = 0;
+	int64_t version = r->version;
 	const char *why = NULL;
-	int rc = fix_to_offer(store, r, &version, err);
+	int rc = fg_sqlite_fix_to_offer(store, r->fix, &version, r->now_ms, err);
 
 	if (rc == 0)
 		rc = guest_find(store, r->guests[0], list, &why, err);

@@ -95,12 +95,11 @@ static int apply(struct batch *b, const struct fg_store_report *r, struct fg_err
 	else if (new.fixed_version != old.fixed_version)
 		rc = fg_db_run(&store->db, err, "UPDATE ledger SET fixed_version = ? WHERE client = ? AND fix = ?",
 			       "iss", new.fixed_version, r->guest, r->fix);
-	/* Not an offer that was made while the job was at work: that one is for the next job. */
 	if (rc == 0 && fg_state_is_end(r->state))
-		rc = fg_db_run(&store->db, err,
-			       "UPDATE offer SET open = 0 WHERE client = ?1 AND fix = ?2 AND version <= ?3 AND open = 1"
-			       " AND at_ms <= (SELECT MIN(received_ms) FROM report WHERE client = ?1 AND job = ?4)",
-			       "ssis", r->guest, r->fix, r->version, r->job);
+		rc = fg_sqlite_offers_close(store, r->guest, r->fix, r->version, r->job, err);
+	if (rc == 0 && fg_state_is_end(r->state))
+		rc = fg_sqlite_rollouts_reported(store, r->guest, r->fix, r->version, r->state, r->reason, b->now_ms,
+						 err);
 	if (rc == 0 && fg_state_is_end(r->state))
 		rc = fg_sqlite_audit(store, b->now_ms, b->host, "outcome", err,
 				     "job %s guest %s fix %s version %" PRId64 ": %s%s%s", r->job, r->guest, r->fix,

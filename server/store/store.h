@@ -14,6 +14,7 @@
 #include "ledger.h"
 
 #include <fixgate/error.h>
+#include <lib/util.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,9 +25,50 @@ struct fg_store;
 int fg_store_open(const char *path, struct fg_store **out, struct fg_error *err) FG_MUST_CHECK;
 void fg_store_close(struct fg_store *store);
 
+/*
+ * Several writes in one transaction: what is written between the two is durable, or nothing of it is, when end returns.
+ * A write that fails in between undoes itself only.  rc: 0 to commit; else end undoes all and returns rc.
+ */
+int fg_store_begin(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;
+int fg_store_end(struct fg_store *store, int rc, struct fg_error *err) FG_MUST_CHECK;
+
+/*
+ * Counters, kept by each write: "ledger" (name = fix, word = status): clients; "offer" (fix, version): open offers;
+ * "client" (name empty, "present" | "gone"): clients.  name NULL: all names.
+ */
+typedef void (*fg_store_counter_fn)(const char *name, const char *word, int64_t n, void *arg);
+int fg_store_counters(struct fg_store *store, const char *kind, const char *name, fg_store_counter_fn fn, void *arg,
+		      struct fg_error *err) FG_MUST_CHECK;
+/* Counts the rows; DIFFERS names the first counter that is wrong.  Reads all of the database. */
+int fg_store_recount(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;
+
+/* Where a version runs to: a copy of the whole database, consistent while others write; the file is made anew, durable. */
+int fg_store_backup(const char *db_path, const char *to, struct fg_error *err) FG_MUST_CHECK;
+/*
+ * The backup becomes the database; a database that was there is kept as db_path.before-restore.  REFUSED while a server has it
+ * open; UNTRUSTED or DIFFERS if the backup is damaged, its audit log broken, or of a newer program.  Open offers get new numbers
+ * above all that were ever given out, so that no host's cursor is ahead of them.
+ */
+int fg_store_restore(const char *db_path, const char *from, const char *who, int64_t now_ms,
+		     struct fg_error *err) FG_MUST_CHECK;
+
+/* Labels that administrators give to clients.  value NULL: removes it. */
+struct fg_store_label {
+	const char *client, *name, *value, *who;
+	int64_t now_ms;
+};
+int fg_store_label(struct fg_store *store, const struct fg_store_label *label, struct fg_error *err) FG_MUST_CHECK;
+typedef void (*fg_store_label_fn)(const char *name, const char *value, void *arg);
+int fg_store_labels(struct fg_store *store, const char *client, fg_store_label_fn fn, void *arg,
+		    struct fg_error *err) FG_MUST_CHECK;
+/* By UUID or name, present or not.  NOTFOUND; REFUSED if several have the name. */
+int fg_store_client_find(struct fg_store *store, const char *key, char uuid[FG_UUID_TEXT],
+			 struct fg_error *err) FG_MUST_CHECK;
+
 /* One guest of a host's inventory. nics: JSON array text [{"mac","addresses"}], validated by the caller. */
 struct fg_store_guest {
 	const char *uuid, *name, *toolstack, *state, *identity, *nics;
+	const char *os_id, *os_version; /* as in os-release; NULL = not known: what was known stays */
 };
 
 /*
@@ -47,6 +89,7 @@ struct fg_store_offer {
 	int64_t seq;
 	const char *guest, *fix, *digest;
 	int64_t version, bytes;
+	int64_t cancels; /* only in fg_store_offers_after: not 0: no offer; the offer of this number is cancelled */
 	/* only in fg_store_offers: */
 	const char *name, *host, *who;
 	int64_t at_ms;
@@ -55,7 +98,7 @@ struct fg_store_offer {
 typedef void (*fg_store_offer_fn)(const struct fg_store_offer *offer, void *arg);
 
 /*
- * Open offers of the host with seq > cursor, oldest first, at most limit.  *next: the cursor to go on from: of the last
+ * Open offers of the host, and cancellations, with seq > cursor, oldest first, at most limit (cursor 0: offers only).  *next: the cursor to go on from: of the last
  * row given if the limit was reached, of the newest offer of all otherwise.  A cursor beyond the newest offer of all is
  * of another database (one restored from a backup): it is taken as 0.
  */
@@ -90,6 +133,7 @@ struct fg_store_fix {
 	const char *id, *digest, *title, *severity;
 	int64_t version, bytes, published_s, expires_s, added_ms;
 	int64_t offered; /* open offers; only in fg_store_fixes */
+	int64_t clients[FG_STATUS_COUNT]; /* of this fix, in any version; only in fg_store_fixes */
 };
 typedef void (*fg_store_fix_fn)(const struct fg_store_fix *fix, void *arg);
 
@@ -124,13 +168,33 @@ int fg_store_offer(struct fg_store *store, const struct fg_store_offer_request *
  */
 int fg_store_request(struct fg_store *store, const char *host, const char *guest, const char *fix, int64_t now_ms,
 		     int64_t *seq, struct fg_error *err) FG_MUST_CHECK;
+/*
+ * Cancels the client's open offer of a fix, unless its guest is isolated already.  The host is told by its poll; a job that it
+ * has begun and not isolated for ends as rejected; if the host had not taken the offer the ledger shows what it did before.
+ */
+struct fg_store_cancel {
+	const char *client, *fix, *who, *reason;
+	const char *of; /* only an offer made by them, or NULL */
+	int64_t now_ms;
+	void (*cancelled)(const char *host, void *arg); /* or NULL */
+	void *arg;
+};
+enum fg_store_cancelled {
+	FG_CANCELLED_NONE, /* there is no such offer */
+	FG_CANCELLED_NOW, /* no job was begun, as far as is known */
+	FG_CANCELLED_ASKED, /* a job was begun: its report tells what became of it */
+	FG_CANCELLED_TOO_LATE, /* the guest is isolated: nothing was changed */
+};
+int fg_store_cancel(struct fg_store *store, const struct fg_store_cancel *cancel, enum fg_store_cancelled *out,
+		    struct fg_error *err) FG_MUST_CHECK;
+
 /* Open offers of all hosts, oldest first, seq > after, at most limit. */
 int fg_store_offers(struct fg_store *store, int64_t after, size_t limit, fg_store_offer_fn fn, void *arg,
 		    struct fg_error *err) FG_MUST_CHECK;
 
 /* One client and one of its fixes; a client without any comes once with fix NULL. Ordered by uuid, then fix. */
 struct fg_store_client {
-	const char *uuid, *name, *host, *toolstack, *state, *nics;
+	const char *uuid, *name, *host, *toolstack, *state, *nics, *os; /* os: "debian:12", "" = not known */
 	int64_t first_seen_ms, last_seen_ms;
 	bool present; /* in the newest inventory of its host */
 	const char *fix, *status, *job_state, *job, *reason, *isolator;
@@ -138,9 +202,40 @@ struct fg_store_client {
 };
 /* Return false to stop. */
 typedef bool (*fg_store_client_fn)(const struct fg_store_client *row, void *arg);
+/*
+ * Which clients; NULL or 0: any.  With status or fix only the rows (and the clients) that have it.  Every combination goes along
+ * an index from `after`, so that a page costs what it shows and not what there is.
+ */
+struct fg_store_filter {
+	const char *status, *fix, *host, *name;
+	const char *os; /* "debian" or "debian:12" */
+	const char *label, *value; /* value NULL: whatever it is */
+	bool present; /* only those in an inventory */
+};
 /* Clients with uuid > after ("" = from the first). */
-int fg_store_clients(struct fg_store *store, const char *after, fg_store_client_fn fn, void *arg,
-		     struct fg_error *err) FG_MUST_CHECK;
+int fg_store_clients(struct fg_store *store, const struct fg_store_filter *filter, const char *after,
+		     fg_store_client_fn fn, void *arg, struct fg_error *err) FG_MUST_CHECK;
+/* For tests: what the database says that it would do for the filter, a line a step; malloc'd. */
+int fg_store_clients_plan(struct fg_store *store, const struct fg_store_filter *filter, char **out,
+			  struct fg_error *err) FG_MUST_CHECK;
+
+/* What happened to a client, newest first: offers, cancellations and reports. */
+struct fg_store_event {
+	const char *kind; /* "offer", "cancel", "report" */
+	int64_t at_ms, n; /* when the server wrote it; a number that orders those of one kind */
+	const char *host, *fix, *who, *job, *state, *reason; /* who: of offers; job, state: of reports */
+	int64_t version;
+	const char *refused; /* report: why it was not applied, or NULL */
+	const char *evidence; /* report: JSON text or NULL */
+};
+typedef void (*fg_store_event_fn)(const struct fg_store_event *event, void *arg);
+/* Those before the cursor (all zero: from the newest), which is the last event of the page before; at most limit. */
+struct fg_store_history_cursor {
+	int64_t at_ms, n;
+	char kind[8];
+};
+int fg_store_history(struct fg_store *store, const char *client, const struct fg_store_history_cursor *before,
+		     size_t limit, fg_store_event_fn fn, void *arg, struct fg_error *err) FG_MUST_CHECK;
 
 /*
  * The audit log: entry n's hash = SHA-256 in hex of  <hash of n-1> LF <n> LF <at_ms> LF <who> LF <what> LF <detail>,
@@ -152,6 +247,16 @@ struct fg_store_audit {
 };
 typedef void (*fg_store_audit_fn)(const struct fg_store_audit *entry, void *arg);
 void fg_audit_hash(const char *previous, const struct fg_store_audit *entry, char hash[65]);
+/* Entry by entry from the first: DIFFERS names the first that does not follow from the one before. */
+struct fg_audit_chain {
+	int64_t n; /* of the last entry */
+	char hash[65];
+};
+void fg_audit_chain_init(struct fg_audit_chain *chain);
+int fg_audit_chain_next(struct fg_audit_chain *chain, const struct fg_store_audit *entry,
+			struct fg_error *err) FG_MUST_CHECK;
+/* The whole log; *n entries, hash of the last (or NULL). */
+int fg_store_audit_verify(struct fg_store *store, int64_t *n, char hash[65], struct fg_error *err) FG_MUST_CHECK;
 int fg_store_audit_add(struct fg_store *store, int64_t now_ms, const char *who, const char *what, const char *detail,
 		       struct fg_error *err) FG_MUST_CHECK;
 int fg_store_audit_after(struct fg_store *store, int64_t after, size_t limit, fg_store_audit_fn fn, void *arg,

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Clients x fixes, filtered; the history of a client. */
+#include "sqlite.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#define VALUES_MAX 16
+#define SQL_MAX 2048
+#define FEW 10000 /* rows of a status that are looked at one by one rather than all clients with a label */
+
+struct query {
+	char sql[SQL_MAX];
+	size_t len;
+	struct fg_db_value values[VALUES_MAX];
+	size_t n;
+};
+
+static void add(struct query *q, const char *sql)
+{
+	size_t len = strlen(sql);
+
+	if (q->len + len >= sizeof(q->sql))
+		abort();
+	memcpy(q->sql + q->len, sql, len + 1);
+	q->len += len;
+}
+
+static void add_text(struct query *q, const char *sql, const char *value)
+{
+	if (q->n == VALUES_MAX)
+		abort();
+	add(q, sql);
+	q->values[q->n++].text = value;
+}
+
+static void add_count(const char *name, const char *word, int64_t n, void *arg)
+{
+	(void)name, (void)word;
+	*(int64_t *)arg += n;
+}
+
+/* How many ledger rows have the status (and fix) of the filter. */
+static int ledger_rows(struct fg_store *store, const struct fg_store_filter *f, int64_t *n, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+
+	*n = 0;
+	if (f->fix && !f->status)
+		return fg_store_counters(store, "ledger", f->fix, add_count, n, err);
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT COALESCE(SUM(n), 0) FROM counter WHERE kind = 'ledger' AND word = ?1"
+			     " AND (name = ?2 OR ?2 = '')",
+			     "ss", f->status, f->fix ? f->fix : "");
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	*n = fg_db_int(st, 0);
+	return 0;
+}
+
+enum driver { BY_CLIENT, BY_LEDGER, BY_LABEL };
+
+/* What the rows are found by: where an index gives few of them, in the order of the answer. */
+static int driver_of(struct fg_store *store, const struct fg_store_filter *f, enum driver *out, struct fg_error *err)
+{
+	bool ledger = f->status || f->fix;
+	int64_t rows = 0;
+
+	*out = BY_CLIENT;
+	if (f->host || f->name)
+		return 0;
+	*out = ledger ? BY_LEDGER : f->label ? BY_LABEL : BY_CLIENT;
+	if (!ledger || !f->label)
+		return 0;
+	int rc = ledger_rows(store, f, &rows, err);
+	if (rc == 0 && rows > FEW)
+		*out = BY_LABEL;
+	return rc;
+}
+
+/* CROSS JOIN: SQLite keeps the order of the tables; in PostgreSQL it is a join like any other. */
+static void query_make(struct query *q, const struct fg_store_filter *f, enum driver by, const char *after)
+{
+	bool ledger = f->status || f->fix;
+	const char *key = by == BY_LEDGER ? "l.client" : by == BY_LABEL ? "b.client" : "c.uuid";
+
+	add(q, "SELECT c.uuid, c.name, h.name, c.toolstack, c.state, c.nics, c.first_seen_ms, c.last_seen_ms,"
+	       " c.present, l.fix, l.status, l.state, l.job, l.reason, l.isolator, l.version, l.fixed_version,"
+	       " l.at_ms, c.os FROM ");
+	if (by == BY_LEDGER)
+		add(q, "ledger l CROSS JOIN client c");
+	else if (by == BY_LABEL)
+		add(q, ledger ? "label b CROSS JOIN client c CROSS JOIN ledger l" : "label b CROSS JOIN client c");
+	else
+		add(q, ledger ? "client c CROSS JOIN ledger l" : "client c");
+	add(q, ledger ? " CROSS JOIN host h" : " CROSS JOIN host h LEFT JOIN ledger l ON l.client = c.uuid");
+	add(q, " WHERE h.id = c.host_id");
+	if (ledger)
+		add(q, " AND l.client = c.uuid");
+	if (by == BY_LABEL)
+		add_text(q, " AND c.uuid = b.client AND b.name = ?", f->label);
+	if (by == BY_LABEL && f->value)
+		add_text(q, " AND b.value = ?", f->value);
+	if (by != BY_LABEL && f->label)
+		add_text(q, " AND EXISTS (SELECT 1 FROM label b WHERE b.client = c.uuid AND b.name = ?", f->label);
+	if (by != BY_LABEL && f->label && f->value)
+		add_text(q, " AND b.value = ?", f->value);
+	if (by != BY_LABEL && f->label)
+		add(q, ")");
+	if (f->fix)
+		add_text(q, " AND l.fix = ?", f->fix);
+	if (f->status)
+		add_text(q, " AND l.status = ?", f->status);
+	if (f->host)
+		add_text(q, " AND c.host_id = (SELECT id FROM host WHERE name = ?)", f->host);
+	if (f->name)
+		add_text(q, " AND c.name = ?", f->name);
+	if (f->os)
+		add_text(q, strchr(f->os, ':') ? " AND c.os = ?" : " AND c.os_id = ?", f->os);
+	if (f->present)
+		add(q, " AND c.present = 1");
+	add_text(q, " AND ", after);
+	add(q, key);
+	add(q, " > ? ORDER BY ");
+	add(q, key);
+	add(q, ", l.fix");
+}
+
+static int clients_query(struct fg_store *store, const struct fg_store_filter *f, const char *after, struct query *q,
+			 struct fg_error *err)
+{
+	enum driver by = BY_CLIENT;
+	int rc = driver_of(store, f, &by, err);
+
+	if (rc == 0)
+		query_make(q, f, by, after);
+	return rc;
+}
+
+int fg_store_clients(struct fg_store *store, const struct fg_store_filter *f, const char *after, fg_store_client_fn fn,
+		     void *arg, struct fg_error *err)
+{
+	struct query q = { .len = 0 };
+	fg_autofinal sqlite3_stmt *st = NULL;
+	int rc = clients_query(store, f, after, &q, err);
+
+	if (rc == 0)
+		rc = fg_db_prepare(&store->db, &st, q.sql, q.values, q.n, err);
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
+		struct fg_store_client row = {
+			.uuid = fg_db_text(st, 0),
+			.name = fg_db_text(st, 1),
+			.host = fg_db_text(st, 2),
+			.toolstack = fg_db_text(st, 3),
+			.state = fg_db_text(st, 4),
+			.nics = fg_db_text(st, 5),
+			.first_seen_ms = fg_db_int(st, 6),
+			.last_seen_ms = fg_db_int(st, 7),
+			.present = fg_db_int(st, 8) != 0,
+			.fix = fg_db_text(st, 9),
+			.status = fg_db_text(st, 10),
+			.job_state = fg_db_text(st, 11),
+			.job = fg_db_text(st, 12),
+			.reason = fg_db_text(st, 13),
+			.isolator = fg_db_text(st, 14),
+			.version = fg_db_int(st, 15),
+			.fixed_version = fg_db_int(st, 16),
+			.at_ms = fg_db_int(st, 17),
+			.os = fg_db_text(st, 18),
+		};
+		if (!fn(&row, arg))
+			return 0;
+	}
+	return rc;
+}
+
+int fg_store_clients_plan(struct fg_store *store, const struct fg_store_filter *f, char **out, struct fg_error *err)
+{
+	struct query q = { .len = 0 };
+	char *text = fg_strdup("");
+	fg_autofinal sqlite3_stmt *st = NULL;
+
+	add(&q, "EXPLAIN QUERY PLAN ");
+	int rc = clients_query(store, f, "", &q, err);
+	if (rc == 0)
+		rc = fg_db_prepare(&store->db, &st, q.sql, q.values, q.n, err);
+	while (rc == 0 && (rc = fg_db_step(&store->db, st, err)) > 0) {
+		char *more = fg_asprintf("%s%s\n", text, fg_db_text(st, 3));
+		free(text);
+		text = more;
+		rc = 0;
+	}
+	if (rc < 0)
+		free(text);
+	else
+		*out = text;
+	return rc;
+}
+
+/* ---- history ---- */
+
+int fg_store_history(struct fg_store *store, const char *client, const struct fg_store_history_cursor *before,
+		     size_t limit, fg_store_event_fn fn, void *arg, struct fg_error *err)
+{
+	bool first = before->at_ms == 0;
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(
+		&store->db, &st, err,
+		"SELECT * FROM (SELECT o.at_ms AS at_ms, CASE WHEN o.cancels IS NULL THEN 'offer' ELSE 'cancel' END"
+		" AS kind, o.seq AS n, h.name, o.fix, o.version, o.who, NULL, NULL, NULL, NULL, NULL FROM offer o"
+		" JOIN host h ON h.id = o.host_id WHERE o.client = ?1 AND o.at_ms <= ?2"
+		" UNION ALL SELECT r.received_ms, 'report', r.seq, h.name, r.fix, r.version, NULL, r.job, r.state,"
+		" r.reason, r.refused, r.evidence FROM report r JOIN journal j ON j.id = r.journal_id"
+		" JOIN host h ON h.id = j.host_id WHERE r.client = ?1 AND r.received_ms <= ?2) AS events"
+		" WHERE (at_ms, kind, n) < (?2, ?3, ?4) ORDER BY at_ms DESC, kind DESC, n DESC LIMIT ?5",
+		"sisii", client, first ? INT64_MAX : before->at_ms, first ? "" : before->kind, before->n,
+		(int64_t)limit);
+
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
+		struct fg_store_event e = { .at_ms = fg_db_int(st, 0),
+					    .kind = fg_db_text(st, 1),
+					    .n = fg_db_int(st, 2),
+					    .host = fg_db_text(st, 3),
+					    .fix = fg_db_text(st, 4),
+					    .version = fg_db_int(st, 5),
+					    .who = fg_db_text(st, 6),
+					    .job = fg_db_text(st, 7),
+					    .state = fg_db_text(st, 8),
+					    .reason = fg_db_text(st, 9),
+					    .refused = fg_db_text(st, 10),
+					    .evidence = fg_db_text(st, 11) };
+		fn(&e, arg);
+	}
+	return rc;
+}
