@@ -5,14 +5,16 @@ import json
 import os
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nslib import BIN, UUID, Filter, Ns, Tap, need_root  # noqa: E402
+from nslib import BIN, UUID, UUID2, Filter, Ns, Tap, need_root  # noqa: E402
 
 GM = "02:00:00:00:00:01"
 SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "netback-filter", "vif-fixgate")
 BACKEND = "/local/domain/0/backend/vif/1/0"
 READ = """#!/bin/sh
+[ ! -e "$XS/hangs" ] || exec cat "$XS/hangs"
 for last; do :; done
 case "$last" in /*) p=$last ;; *) p=/local/domain/0/$last ;; esac
 cat "$XS$p" 2>/dev/null || { echo "xenstore-read: couldn't read path $last" >&2; exit 1; }
@@ -30,7 +32,9 @@ netback-filter list >>"$XS/seen"
 case "$2" in type_if=tap) dev=$INTERFACE ;; *) dev=$vif ;; esac
 new=$(xenstore-read "$XENBUS_PATH/vifname" 2>/dev/null)
 [ -n "$new" ] && [ "$2" = type_if=tap ] && new=$new-emu
-if [ -n "$new" ] && { [ "$1" = online ] || [ "$1" = add ]; }; then ip link set "$dev" name "$new" || exit 1; fi
+if [ -n "$new" ] && { [ "$1" = online ] || [ "$1" = add ]; } && ! ip link show "$new" >/dev/null 2>&1; then
+	ip link set "$dev" name "$new" || exit 1
+fi
 exit "${BRIDGE_EXIT:-0}"
 """
 
@@ -47,7 +51,10 @@ class Case:
         for p in (self.bin, self.xs, self.marks):
             os.mkdir(p)
         self.file("bin/xenstore-read", READ), self.file("bin/xenstore-write", WRITE), self.file("bin/my-bridge", BRIDGE)
-        self.file("vif.conf", conf + "mark_dir=%s\n" % self.marks if conf is not None else "")
+        for name in ("ovs", "route"):
+            self.file("bin/my-" + name, "#!/bin/sh\necho \"$@\" >>\"$XS/calls-%s\"\n" % name)
+        more = "mark_dir=%s\nknown=%s/known\nrun_dir=%s/strict\n" % (self.marks, self.dir.name, self.dir.name)
+        self.file("vif.conf", conf + more if conf is not None else "")
         with open(SCRIPT) as f:
             self.file("bin/vif-fixgate", f.read())
         store = {BACKEND + "/frontend-id": "1", "/local/domain/1/vm": "/vm/" + UUID, "/vm/%s/uuid" % UUID: UUID.upper(),
@@ -88,6 +95,95 @@ class Case:
         return sorted(d["dev"] for g in json.loads(self.filter.ok("list", "--json"))["guests"] for d in g["devs"])
 
 
+def windows(tap):
+    """PV drivers of Windows connect twice: the script is called again for a vif that has its new name already."""
+    c = Case(vifname="web1")
+    for n in range(3):
+        rc, out = c.call("online")
+        tap.ok(rc == 0 and c.devs() == ["web1"], "online, time %d: armed under its new name" % (n + 1), (rc, out, c.devs()))
+    rc, out = c.filter("verify", "--guest", UUID, "--dev", "web1", "--mac", GM, "--closed")
+    tap.ok(rc == 0 and c.read("calls").count("online") == 3, "as it has to be, and handed over each time", out)
+    for n in range(2):
+        rc, out = c.call("add", "tap")
+        tap.ok(rc == 0 and c.devs() == ["web1", "web1-emu"], "the emulated NIC, time %d" % (n + 1), (rc, out, c.devs()))
+    rc, out = c.call("remove", "tap")
+    c.d.ip("link", "del", "web1-emu")
+    tap.ok(rc == 0 and c.devs() == ["web1"], "its drivers took over: the emulated NIC goes", (rc, out, c.devs()))
+    c.d.ip("link", "add", "vif1.0-emu", "type", "veth", "peer", "name", "eth2", "netns", c.g.name)
+    rc, out = c.call("add", "tap")
+    tap.ok(rc == 0 and c.devs() == ["web1", "web1-emu"], "and comes again at its next boot: armed", (rc, out, c.devs()))
+    c.d.ip("link", "del", "web1")
+    rc, out = c.call("online")
+    tap.ok(rc != 0, "neither the old nor the new name is there: refused", (rc, out))
+
+
+def handing_over(tap):
+    conf = "script = my-bridge\nscript.ovsbr0 = my-ovs\nscript_unbridged = my-route\n"
+    for bridge, file, text in (("ovsbr0", "calls-ovs", "vif-openvswitch"), ("xenbr0", "calls", "vif-bridge"),
+                               (None, "calls-route", "vif-route")):
+        c = Case(conf=conf, xs={BACKEND + "/bridge": bridge})
+        for command in ("online", "offline"):
+            rc, out = c.call(command)
+            tap.ok(rc == 0 and c.read(file).endswith(command + " type_if=vif\n"),
+                   "bridge %s: %s goes to %s" % (bridge, command, text), (rc, out, c.read(file)))
+        tap.ok(c.devs() == ["vif1.0"], "and the vif is armed", c.devs())
+    c = Case(conf=conf, xs={BACKEND + "/frontend-id": None})
+    rc, out = c.call("online")
+    tap.ok(rc != 0 and not c.read("calls-route"), "which bridge it is for cannot be read: refused", (rc, out))
+    rc, out = c.call("offline")
+    tap.ok(rc == 0, "on the way down it is handed over all the same", (rc, out))
+    for line in ("script. = x", "script.br0 =", "strict = perhaps", "seconds = 40", "seconds = 0", "seconds = x"):
+        c = Case(conf="script = my-bridge\n%s\n" % line)
+        rc, out = c.call("online")
+        tap.ok(rc != 0 and not c.read("calls") and "cannot make sense" in out, "'%s' in the configuration: refused" % line, out)
+
+
+def strict(tap):
+    conf = "script = my-bridge\nstrict = yes\n"
+    c = Case(conf=conf, mark=False, vifname="web1")
+    for n in range(2):
+        rc, out = c.call("online")
+        closed = [d["closed"] for g in json.loads(c.filter.ok("list", "--json"))["guests"] for d in g["devs"]]
+        tap.ok(rc == 0 and c.devs() == ["web1"] and closed == [True] and c.read("calls"),
+               "strict: a vif of a stranger is closed and handed over (time %d)" % (n + 1), (rc, out, c.devs()))
+    rc, out = c.filter("verify", "--guest", UUID, "--dev", "web1", "--mac", GM, "--closed")
+    tap.ok(rc == 0, "nothing passes", out)
+    tap.ok(not os.listdir(c.marks), "no mark is made of it: it is no quarantine")
+    rc, out = c.call("add", "tap")
+    tap.ok(rc == 0 and c.devs() == ["web1", "web1-emu"], "nor by its emulated NIC", (rc, out, c.devs()))
+    for text, good in (("# all of ours\n%s  # web1\n" % UUID.upper(), True), (UUID2 + "\n", False), ("", False),
+                       (UUID + "0\n", False), ("." * 36 + "\n", False)):
+        c = Case(conf=conf, mark=False)
+        c.file("known", text)
+        rc, out = c.call("online")
+        tap.ok(rc == 0 and (c.devs() == []) == good, "known-guests '%s': %s" % (text[:12].strip(), "open" if good else "closed"),
+               (rc, out, c.devs()))
+    c = Case(conf=conf)
+    c.file("known", UUID + "\n")
+    rc, out = c.call("online")
+    tap.ok(rc == 0 and c.devs() == ["vif1.0"], "strict: a known guest that is isolated is armed", (rc, out))
+    c = Case(conf=conf, mark=False)
+    c.file("strict", "")  # a file where the folder should be
+    rc, out = c.call("online")
+    tap.ok(rc != 0 and not c.read("calls"), "strict: a stranger's vif that cannot be closed is refused", (rc, out))
+
+
+def bounded(tap):
+    """Whatever hangs, libxl gets its answer long before its 40 s are over."""
+    for text, prepare in (
+            ("xenstore hangs", lambda c: os.mkfifo(os.path.join(c.xs, "hangs"))),
+            ("the filter hangs", lambda c: (os.mkfifo(os.path.join(c.xs, "never")),
+                                            c.file("bin/slow", "#!/bin/sh\nexec cat \"$XS/never\"\n")))):
+        c = Case(conf="script = my-bridge\nseconds = 1\nfilter = slow\n" if "filter" in text else
+                 "script = my-bridge\nseconds = 1\n")
+        prepare(c)
+        begin = time.monotonic()
+        rc, out = c.call("online")
+        took = time.monotonic() - begin
+        tap.ok(rc != 0 and took < 10 and not c.read("calls"), "%s: refused in time" % text, (rc, out, took))
+        tap.ok(c.read(BACKEND + "/hotplug-status") == "error", "libxl is told", out)
+
+
 def main():
     need_root()
     tap = Tap(__file__)
@@ -123,6 +219,11 @@ def main():
     tap.ok(rc == 0, "verified under the new name", out)
     rc, out = c.call("add", "tap")
     tap.ok(rc == 0 and c.devs() == ["web1", "web1-emu"], "the emulated NIC as well", (out, c.devs()))
+
+    windows(tap)
+    handing_over(tap)
+    strict(tap)
+    bounded(tap)
 
     for text, change in (
             ("the mark is malformed", {"mark": "{"}),
