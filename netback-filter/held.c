@@ -75,7 +75,7 @@ static bool read_chain(const struct nftnl_chain *chain, struct fg_held_chain *c)
 	const void *userdata = nftnl_chain_get_data(chain, NFTNL_CHAIN_USERDATA, &len);
 	const char *name = nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME);
 
-	if (strlen(name) >= sizeof(c->name))
+	if (!name || strlen(name) >= sizeof(c->name))
 		return false;
 	memcpy(c->name, name, strlen(name) + 1);
 	read_hook(chain, c);
@@ -93,14 +93,15 @@ static int on_chain(const struct nlmsghdr *nlh, void *data)
 	if (!chain || nftnl_chain_nlmsg_parse(nlh, chain) < 0) {
 		if (chain)
 			nftnl_chain_free(chain);
+		errno = EBADMSG;
 		return MNL_CB_ERROR;
 	}
 	const char *table = nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE);
 	if (table && strcmp(table, FG_FILTER_TABLE) == 0) {
 		struct fg_held_chain c = { 0 };
 		if (!read_chain(chain, &c)) {
-			snprintf(held->foreign, sizeof(held->foreign), "%s",
-				 nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME));
+			const char *name = nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME);
+			snprintf(held->foreign, sizeof(held->foreign), "%s", name ? name : "?");
 		} else {
 			if (held->n == held->cap) {
 				held->cap = held->cap ? 2 * held->cap : 64;

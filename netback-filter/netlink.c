@@ -37,7 +37,8 @@ int fg_netlink_open(struct fg_netlink *nl, int bus, struct fg_error *err)
 	(void)mnl_socket_setsockopt(nl->socket, NETLINK_CAP_ACK, (void *)(uintptr_t)&one, sizeof(one));
 	nl->portid = mnl_socket_get_portid(nl->socket);
 	nl->seq = (uint32_t)fg_monotonic_ms();
-	nl->buf = fg_calloc(FG_NETLINK_REPLY_BYTES, 1);
+	nl->buf =
+		fg_calloc(FG_NETLINK_REPLY_BYTES + 1, 1); /* a text without end ends there: libnftnl looks for a NUL */
 	return 0;
 }
 
@@ -49,6 +50,21 @@ void fg_netlink_close(struct fg_netlink *nl)
 	memset(nl, 0, sizeof(*nl));
 }
 
+/* libmnl takes a length of over 2 GiB for a negative one and goes on. */
+static bool well_formed(const char *buf, size_t len)
+{
+	for (size_t at = 0; len - at >= sizeof(struct nlmsghdr);) {
+		struct nlmsghdr h;
+		memcpy(&h, buf + at, sizeof(h));
+		if (h.nlmsg_len < sizeof(h) || h.nlmsg_len > len - at)
+			return false;
+		if (MNL_ALIGN(h.nlmsg_len) >= len - at)
+			return true;
+		at += MNL_ALIGN(h.nlmsg_len);
+	}
+	return true;
+}
+
 static ssize_t receive(struct fg_netlink *nl)
 {
 	ssize_t n;
@@ -56,7 +72,9 @@ static ssize_t receive(struct fg_netlink *nl)
 	do
 		n = mnl_socket_recvfrom(nl->socket, nl->buf, FG_NETLINK_REPLY_BYTES);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	if (n < 0)
+		return -errno;
+	return well_formed(nl->buf, (size_t)n) ? n : -EBADMSG;
 }
 
 static int send_all(struct fg_netlink *nl, const void *data, size_t len)
@@ -67,6 +85,13 @@ static int send_all(struct fg_netlink *nl, const void *data, size_t len)
 		n = mnl_socket_sendto(nl->socket, data, len);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
+}
+
+#define ERRNO_MAX 4095 /* linux/err.h: MAX_ERRNO */
+
+static int as_errno(int code)
+{
+	return code < 0 && code >= -ERRNO_MAX ? code : -EBADMSG;
 }
 
 /* Throw away what is left of a dump that was given up. */
@@ -89,11 +114,12 @@ int fg_netlink_ask(struct fg_netlink *nl, struct nlmsghdr *request, mnl_cb_t cb,
 			drain(nl);
 			return n == -ENOBUFS ? -EINTR : (int)n; /* answers were lost: ask again */
 		}
+		errno = 0;
 		rc = mnl_cb_run(nl->buf, (size_t)n, request->nlmsg_seq, nl->portid, cb, data);
 		if (rc == MNL_CB_STOP)
 			return 0;
 		if (rc < 0) {
-			rc = -errno;
+			rc = errno > 0 ? as_errno(-errno) : -EBADMSG; /* never 0: that would be an answer */
 			drain(nl);
 			return rc;
 		}
@@ -109,6 +135,8 @@ static int on_generation(const struct nlmsghdr *nlh, void *data)
 		*(uint32_t *)data = nftnl_gen_get_u32(gen, NFTNL_GEN_ID);
 	if (gen)
 		nftnl_gen_free(gen);
+	if (rc == MNL_CB_ERROR)
+		errno = EBADMSG;
 	return rc;
 }
 
@@ -181,7 +209,7 @@ static void read_outcome(const char *buf, size_t len, struct outcome *o)
 			continue;
 		const struct nlmsgerr *e = mnl_nlmsg_get_payload(nlh);
 		if (e->error && !o->error)
-			o->error = e->error;
+			o->error = as_errno(e->error);
 		if (nlh->nlmsg_seq == o->ack_seq && !e->error)
 			o->acked = true;
 	}
@@ -237,6 +265,8 @@ int fg_netlink_commit(struct fg_netlink *nl, struct fg_batch *b, bool *stale, st
 		}
 		if (n < 0)
 			break;
+		if (!well_formed(nl->buf, (size_t)n))
+			continue; /* as if there were no answer */
 		read_outcome(nl->buf, (size_t)n, &o);
 	}
 	if (o.error)

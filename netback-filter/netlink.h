@@ -23,7 +23,7 @@
 struct fg_netlink {
 	struct mnl_socket *socket;
 	uint32_t portid, seq;
-	char *buf; /* for replies, FG_NETLINK_REPLY_BYTES */
+	char *buf; /* for replies, FG_NETLINK_REPLY_BYTES and a NUL */
 };
 
 /* bus: NETLINK_NETFILTER or NETLINK_ROUTE. */

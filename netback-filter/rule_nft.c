@@ -231,27 +231,21 @@ bool fg_chain_hook_equal(const struct nftnl_chain *c, enum fg_dir dir)
 	       nftnl_chain_get_u32(c, NFTNL_CHAIN_POLICY) == NF_DROP;
 }
 
-static int find_comment(const struct nftnl_udata *attr, void *data)
-{
-	const char **text = data;
-
-	/* the same number for rules and chains */
-	if (nftnl_udata_type(attr) == NFTNL_UDATA_CHAIN_COMMENT && nftnl_udata_len(attr) > 0) {
-		const char *s = nftnl_udata_get(attr);
-		if (s[nftnl_udata_len(attr) - 1] == '\0')
-			*text = s;
-	}
-	return 0;
-}
-
+/* Type, length, value (libnftnl's udata.c); any program may have written it, and nftnl_udata_parse trusts the lengths. */
 bool fg_nft_comment(const void *userdata, uint32_t len, char out[129])
 {
-	const char *text = NULL;
+	const uint8_t *p = userdata;
 
-	if (!userdata || nftnl_udata_parse(userdata, len, find_comment, &text) < 0 || !text || strlen(text) > 128)
-		return false;
-	memcpy(out, text, strlen(text) + 1);
-	return true;
+	for (uint32_t at = 0; p && len - at >= 2 && p[at + 1] <= len - at - 2; at += 2U + p[at + 1]) {
+		const char *text = (const char *)p + at + 2;
+		size_t n = p[at + 1];
+		/* the same number for rules and chains */
+		if (p[at] != NFTNL_UDATA_CHAIN_COMMENT || n == 0 || n > 129 || strnlen(text, n) != n - 1)
+			continue;
+		memcpy(out, text, n);
+		return true;
+	}
+	return false;
 }
 
 static int zero_counter(struct nftnl_expr *e, void *data)

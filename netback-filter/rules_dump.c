@@ -3,6 +3,7 @@
 
 #include <fixgate/filter.h>
 
+#include <errno.h>
 #include <libnftnl/common.h>
 #include <libnftnl/rule.h>
 #include <linux/netfilter.h>
@@ -23,6 +24,7 @@ static int on_rule(const struct nlmsghdr *nlh, void *data)
 	if (!rule || nftnl_rule_nlmsg_parse(nlh, rule) < 0) {
 		if (rule)
 			nftnl_rule_free(rule);
+		errno = EBADMSG;
 		return MNL_CB_ERROR;
 	}
 	const char *table = nftnl_rule_get_str(rule, NFTNL_RULE_TABLE);
