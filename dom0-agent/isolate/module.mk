@@ -12,3 +12,4 @@ tests: $(guard_probe)
 QUICK_TESTS += test/netns/guard.py
 
 $(eval $(call unit_test,unit/dom0-agent/isolate/test_counters,test/unit/dom0-agent/isolate/test_counters.c,$(guard_tested),$(guard_pkgs)))
+$(eval $(call unit_test,unit/dom0-agent/isolate/test_window,test/unit/dom0-agent/isolate/test_window.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))

@@ -78,6 +78,9 @@ static void take_report(struct fake *f, const json_t *report)
 	snprintf(r->state, sizeof(r->state), "%s", json_string_value(json_object_get(report, "state")));
 	const char *reason = json_string_value(json_object_get(report, "reason"));
 	snprintf(r->reason, sizeof(r->reason), "%s", reason ? reason : "");
+	const json_t *evidence = json_object_get(report, "evidence");
+	fg_autofree char *text = evidence ? fg_json_dump(evidence) : fg_strdup("");
+	snprintf(r->evidence, sizeof(r->evidence), "%s", text);
 	reply(f, 20, json_pack("{ss sI}", "type", "acked", "seq", (json_int_t)seq));
 }
 

@@ -63,6 +63,7 @@ struct fake_vm {
 struct fake_report {
 	int64_t seq;
 	char job[37], guest[37], state[16], reason[200];
+	char evidence[400]; /* JSON, "" = none */
 };
 
 struct fake_world {

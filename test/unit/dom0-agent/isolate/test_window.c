@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A window reaches the server, whatever the guest's job is at; what was held back goes with the reports. */
+#include <check.h>
+#include <dom0-agent/isolate/window.h>
+#include <test/fakes/world.h>
+
+#include <ftw.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct fake_world *w;
+static struct fake f;
+static char dir[32];
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void setup(void)
+{
+	memset(&f, 0, sizeof(f));
+	w = fake_world_new();
+	snprintf(dir, sizeof(dir), "%s", "/dev/shm/fg-window-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+}
+
+static void teardown(void)
+{
+	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	fake_world_free(w);
+}
+
+static struct fg_window window(const char *uuid)
+{
+	struct fg_window win = { .dev = "vif3.0", .cause = "appeared", .ms = 12, .frames = 4 };
+
+	snprintf(win.uuid, sizeof(win.uuid), "%s", uuid);
+	return win;
+}
+
+static bool job_is_isolated(struct fake *fake)
+{
+	const struct fg_job *job = TAILQ_FIRST(&fake->agent.jobs);
+
+	return job && job->r.state == FG_STATE_ISOLATED;
+}
+
+static void start(bool (*until)(struct fake *))
+{
+	fake_start(&f, w, dir, NULL, NULL);
+	fake_pump(&f, until);
+	ck_assert_msg(!w->violation[0], "%s", w->violation);
+}
+
+static void end(void)
+{
+	fake_pump(&f, NULL);
+	fake_end(&f);
+	ck_assert_msg(!w->violation[0], "%s", w->violation);
+	ck_assert_msg(!w->fatal[0], "%s", w->fatal);
+}
+
+static const struct fake_report *last(void)
+{
+	ck_assert_uint_gt(w->n_reports, 0);
+	return &w->reports[w->n_reports - 1];
+}
+
+START_TEST(of_a_job_at_work)
+{
+	struct fg_window win = window(FAKE_WEB1);
+
+	fake_offer(w, FAKE_WEB1, 1);
+	start(job_is_isolated);
+	fg_window_report(&f.agent, &win);
+	ck_assert_uint_eq(fake_count(w, FAKE_WEB1, "isolated"), 2);
+	ck_assert_str_eq(last()->state, "isolated");
+	ck_assert_ptr_nonnull(strstr(last()->evidence, "\"window\":{\"dev\":\"vif3.0\",\"cause\":\"appeared\","
+						       "\"ended\":\"filtered\",\"ms\":12,\"frames\":4}"));
+	end(); /* it goes on all the same */
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), "done");
+}
+END_TEST
+
+START_TEST(that_was_not_filtered_holds_the_job)
+{
+	struct fg_window win = window(FAKE_WEB1);
+
+	fake_offer(w, FAKE_WEB1, 1);
+	start(job_is_isolated);
+	win.shut = _i == 0;
+	win.open = _i == 1;
+	fg_window_report(&f.agent, &win);
+	end();
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), "held");
+	ck_assert_ptr_nonnull(strstr(last()->reason, _i == 0 ? "was set down" : "still is not"));
+	ck_assert(fake_guest(w, FAKE_WEB1)->marked);
+}
+END_TEST
+
+START_TEST(after_the_job)
+{
+	struct fg_window win = window(FAKE_WEB1);
+
+	w->script = FAKE_FAILS; /* on_failure = isolate */
+	fake_offer(w, FAKE_WEB1, 1);
+	start(NULL);
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), "failed");
+	ck_assert_ptr_null(TAILQ_FIRST(&f.agent.jobs));
+	win.shut = true;
+	fg_window_report(&f.agent, &win);
+	ck_assert_uint_eq(fake_count(w, FAKE_WEB1, "failed"), 2);
+	ck_assert_ptr_nonnull(strstr(last()->evidence, "\"ended\":\"set-down\""));
+	ck_assert_ptr_nonnull(strstr(last()->reason, "exit status 1")); /* why it failed is still said */
+	end();
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), "failed");
+}
+END_TEST
+
+START_TEST(of_a_guest_without_a_job)
+{
+	struct fg_window win = window(FAKE_WEB2);
+
+	start(NULL);
+	fg_window_report(&f.agent, &win);
+	ck_assert_uint_eq(w->n_reports, 0);
+	end();
+}
+END_TEST
+
+START_TEST(is_in_the_journal_before_it_is_sent)
+{
+	struct fg_window win = window(FAKE_WEB1);
+	fg_autojson json_t *steps = NULL;
+	char id[37];
+
+	fake_offer(w, FAKE_WEB1, 1);
+	start(job_is_isolated);
+	memcpy(id, TAILQ_FIRST(&f.agent.jobs)->r.id, sizeof(id));
+	fg_window_report(&f.agent, &win);
+	ck_assert_int_eq(fg_journal_steps(f.agent.journal, id, &steps, NULL), 0);
+	const json_t *step = json_array_get(steps, json_array_size(steps) - 1);
+	while (strcmp(json_string_value(json_object_get(step, "kind")), "note") != 0)
+		step = json_array_get(steps, json_array_size(steps) - 2);
+	ck_assert_ptr_nonnull(
+		strstr(json_string_value(json_object_get(step, "what")), "vif3.0 was not filtered for 12 ms"));
+	end();
+}
+END_TEST
+
+/* Lengths that are not known are not said. */
+START_TEST(as_text_and_as_evidence)
+{
+	struct fg_window win = window(FAKE_WEB1);
+
+	win.ms = win.frames = FG_WINDOW_UNKNOWN;
+	fg_autofree char *text = fg_window_text(&win);
+	fg_autojson json_t *j = fg_window_json(&win);
+	ck_assert_ptr_nonnull(strstr(text, "a time that is not known"));
+	ck_assert_ptr_null(json_object_get(j, "ms"));
+	ck_assert_ptr_null(json_object_get(j, "frames"));
+	win.ms = 3;
+	win.at_most = true;
+	fg_autofree char *bound = fg_window_text(&win);
+	fg_autojson json_t *k = fg_window_json(&win);
+	ck_assert_ptr_nonnull(strstr(bound, "at most 3 ms"));
+	ck_assert(json_is_true(json_object_get(k, "at_most")));
+}
+END_TEST
+
+START_TEST(counters_go_with_the_reports)
+{
+	static const char *const with[] = { "isolated", "stopped", "released" }, *const without[] = {
+		"offered", "queued", "fixing", "done"
+	};
+
+	fake_offer(w, FAKE_WEB1, 1);
+	start(NULL);
+	end();
+	for (size_t i = 0; i < FG_COUNT(with); i++)
+		ck_assert_msg(strstr(fake_report_of(w, FAKE_WEB1, with[i])->evidence, "{\"filter\":{\"isolations\":"),
+			      "%s", with[i]);
+	for (size_t i = 0; i < FG_COUNT(without); i++)
+		ck_assert_msg(!fake_report_of(w, FAKE_WEB1, without[i])->evidence[0], "%s", without[i]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("window");
+	TCase *t = tcase_create("window");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, of_a_job_at_work);
+	tcase_add_loop_test(t, that_was_not_filtered_holds_the_job, 0, 2);
+	tcase_add_test(t, after_the_job);
+	tcase_add_test(t, of_a_guest_without_a_job);
+	tcase_add_test(t, is_in_the_journal_before_it_is_sent);
+	tcase_add_test(t, as_text_and_as_evidence);
+	tcase_add_test(t, counters_go_with_the_reports);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_ENV);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed ? 1 : 0;
+}
