@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# What test/bench/run measures with; built with the tests.
+$(eval $(call objects,test/bench/filter_bench.c,libnftnl libmnl jansson))
+$(eval $(call link_rule,$(O)/bench/filter_bench,test/bench/filter_bench.c,fgfilter fixgate,jansson))
+$(eval $(call objects,test/bench/packet_rate.c,jansson))
+$(eval $(call link_rule,$(O)/bench/packet_rate,test/bench/packet_rate.c,fixgate,jansson))
+tests bench: $(O)/bench/filter_bench $(O)/bench/packet_rate
+QUICK_TESTS += test/bench/smoke

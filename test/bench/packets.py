@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a frame costs: a guest in a namespace of its own, its veth's other end is vif1.0 with the server's address on it.
+
+Small frames: nanoseconds of one CPU for the whole path (sender, filter, receiver's stack), each way.
+TCP: iperf3 to the server, each way, without the rate limit (20,000 frames a second, and a frame of segmentation offload
+is one frame, is a policy and not a cost)."""
+
+import json
+import os
+import subprocess
+
+from benchlib import FILTER, BENCH, IP, MAC, PACKETS, PORT, SERVER, UUID, Samples, goal, isolate_args, links, sh, table
+
+NS = "fgbench-guest"
+SERVER_MAC = "00:16:3e:ff:00:02"
+OTHERS = 1000
+NO_LIMIT = 100000000
+VARIANTS = ("not filtered", "another guest isolated", "this guest isolated", "1,000 others isolated",
+            "this guest and 999 others isolated")
+
+
+def arrange(others):
+    sh("ip", "netns", "add", NS)
+    sh("ip", "link", "add", "vif1.0", "address", SERVER_MAC, "type", "veth", "peer", "name", "eth0", "address", MAC,
+       "netns", NS)
+    links(["addr add %s/8 dev vif1.0" % SERVER, "link set vif1.0 up"])
+    links(["link set lo up", "addr add %s/8 dev eth0" % IP, "link set eth0 up"], NS)
+    links(["link add m%d type veth peer name m%d" % (i, i + 1) for i in range(0, others, 2)])
+    sh("ip", "link", "add", "vif2.0", "type", "veth", "peer", "name", "guest2")
+
+
+def isolate_this():
+    sh(FILTER, *isolate_args(UUID, ["vif1.0"], rate=NO_LIMIT))
+
+
+def isolate_other():
+    sh(FILTER, *isolate_args(UUID[:-1] + "2", ["vif2.0"], mac="00:16:3e:00:00:09", ip="10.0.0.99"))
+
+
+def state(variant, others):
+    """From nothing isolated to the variant."""
+    if "others" in variant:
+        # guest number 0 of filter_bench has this guest's UUID, on a device of its own
+        sh(BENCH, "--keep", "m", str(others - 1 if "999" in variant else others))
+    if variant == "another guest isolated":
+        isolate_other()
+    if "this guest" in variant:
+        isolate_this()
+
+
+def clear():
+    subprocess.run(["nft", "delete", "table", "netdev", "fixgate"], stderr=subprocess.DEVNULL, check=False)
+
+
+def small_frames(count):
+    """(from the guest, to the guest) in nanoseconds a frame."""
+    out = sh(PACKETS, "eth0", MAC, SERVER_MAC, IP, SERVER, "40000", str(PORT), str(count), ns=NS)
+    back = sh(PACKETS, "vif1.0", SERVER_MAC, MAC, SERVER, IP, str(PORT), "40000", str(count))
+    return float(out), float(back)
+
+
+def tcp(amount, reverse):
+    """Gbit/s as the receiver has it."""
+    server = subprocess.Popen(["iperf3", "-s", "-1", "--forceflush", "-p", str(PORT), "-B", SERVER], stdout=subprocess.PIPE, text=True)
+    try:
+        for line in server.stdout:
+            if "listening" in line:
+                break
+        argv = ["ip", "netns", "exec", NS, "iperf3", "-J", "-c", SERVER, "-p", str(PORT), *amount]
+        p = subprocess.run(argv + (["-R"] if reverse else []), stdout=subprocess.PIPE, text=True, timeout=60)
+        result = json.loads(p.stdout)
+        if "error" in result:
+            raise RuntimeError("iperf3: " + result["error"])
+        return result["end"]["sum_received"]["bits_per_second"] / 1e9
+    finally:
+        server.kill()
+        server.wait()
+
+
+def passed():
+    """TCP frames that the filter let through from this guest."""
+    guests = json.loads(sh(FILTER, "list", "--json"))["guests"]
+    return sum(d["from_guest"]["pass-tcp"]["frames"] for g in guests for d in g["devs"] if d["dev"] == "vif1.0")
+
+
+def run(rounds, smoke=False):
+    others = 20 if smoke else OTHERS
+    count, amount = (2000, ("-n", "1M")) if smoke else (300000, ("-t", "1"))
+    variants = VARIANTS[:3] if smoke else VARIANTS
+    arrange(others)
+    samples = Samples()
+    try:
+        for n in range(rounds):
+            for variant in variants[n % len(variants):] + variants[:n % len(variants)]:
+                state(variant, others)
+                out, back = small_frames(count)
+                samples.add((variant, "out"), out)
+                samples.add((variant, "back"), back)
+                if "this guest" in variant and passed() < count:
+                    raise RuntimeError("frames of the bench did not pass the filter")
+                samples.add((variant, "up"), -tcp(amount, False))
+                samples.add((variant, "down"), -tcp(amount, True))
+                clear()
+    finally:
+        clear()
+    return report(variants, samples, rounds)
+
+
+def report(variants, samples, rounds):
+    base = variants[0]
+    rows = []
+    for v in variants:
+        row = [v]
+        for key in ("out", "back"):
+            row += [samples.median((v, key)), 1e6 / samples.median((v, key)),
+                    "%.1f %%" % (100 * samples.median((base, key)) / samples.median((v, key)))]
+        for key in ("up", "down"):
+            row += [-samples.median((v, key)), "%.1f %%" % (100 * samples.median((v, key)) / samples.median((base, key)))]
+        rows.append(row)
+    head = ["%d rounds" % rounds, "from guest ns/frame", "1,000 frames/s", "of not filtered", "to guest ns/frame",
+            "1,000 frames/s", "of not filtered", "TCP to server Gbit/s", "of not filtered", "TCP from server Gbit/s",
+            "of not filtered"]
+    return table(head, rows) + "\n\n" + "\n".join(goals(variants, samples))
+
+
+def goals(variants, samples):
+    out = []
+    for v in variants[1:]:
+        limit = 95 if "this" in v else 99
+        for key, what in (("up", "TCP to the server"), ("down", "TCP from the server")):
+            share = 100 * samples.median((v, key)) / samples.median((variants[0], key))
+            best = 100 * samples.least((v, key)) / samples.least((variants[0], key))
+            out.append(goal("%s, %s keeps %d %%" % (v, what, limit), share >= limit,
+                            "%.1f %% by the medians, %.1f %% by the best" % (share, best)))
+    return out
