@@ -4,7 +4,7 @@ $(eval $(call library,fgguard,$(guard_sources),jansson libmnl libevent_core))
 
 # The guard in a namespace of its own, with a toolstack and a xenstore of files; for its test.
 guard_probe := $(O)/test/probe/fixgate-guard-probe
-guard_tested := fgguard fgagent fgtoolstack fgfilter fgjobcpio fgbundle fgconfig fgframe fixgate
+guard_tested := fgguard fgagent fgtoolstack fgfilter fgjobcpio fgcheck fgbundle fgconfig fgframe fixgate
 guard_pkgs := libevent_core jansson sqlite3 libmnl
 $(eval $(call objects,dom0-agent/isolate/probe.c,$(guard_pkgs)))
 $(eval $(call link_rule,$(guard_probe),dom0-agent/isolate/probe.c,$(guard_tested),$(guard_pkgs)))

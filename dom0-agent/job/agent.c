@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "agent.h"
 #include "job.h"
+#include "dom0-agent/net/check.h"
 
 #include <lib/log.h>
 #include <lib/util.h>
@@ -228,16 +229,21 @@ void fg_agent_net_message(struct fg_agent *agent, const json_t *message)
 void fg_agent_net_up(struct fg_agent *agent)
 {
 	struct fg_error err = FG_ERROR_INIT;
+	struct fg_catalogue_mark mark = { 0, 0 };
+	fg_autofree char *journal = NULL;
 	int64_t cursor = 0, acked = 0;
 
 	if (agent->dead)
 		return;
-	if (fg_journal_cursors(agent->journal, &cursor, &acked, &err) < 0) {
+	if (fg_journal_cursors(agent->journal, &cursor, &acked, &err) < 0 ||
+	    fg_journal_catalogue(agent->journal, &mark, &err) < 0 ||
+	    fg_journal_name(agent->journal, &journal, &err) < 0) {
 		fg_agent_die(agent, &err);
 		return;
 	}
 	fg_autojson json_t *start =
-		json_pack("{ss sI sI}", "type", "start", "cursor", (json_int_t)cursor, "acked", (json_int_t)acked);
+		json_pack("{ss sI sI ss so}", "type", "start", "cursor", (json_int_t)cursor, "acked", (json_int_t)acked,
+			  "journal", journal, "catalogue", fg_mark_json(&mark));
 	if (!agent->net_send(agent->net_ctx, start))
 		return;
 	fg_report_all(agent);

@@ -7,7 +7,7 @@ agent_sources := $(addprefix dom0-agent/,job/agent.c job/job.c job/table.c job/c
 $(eval $(call library,fgagent,$(agent_sources),jansson sqlite3 libevent_core libmnl))
 
 $(eval $(call program,fixgated,$(addprefix dom0-agent/,main.c report/net_process.c isolate/guard_agent.c),fgguard fgagent fgtoolstack \
-	fgfilter fgjobcpio fgbundle fgconfig fgframe fixgate,libevent_core jansson sqlite3 libmnl libsystemd))
+	fgfilter fgjobcpio fgcheck fgbundle fgconfig fgframe fixgate,libevent_core jansson sqlite3 libmnl libsystemd))
 $(eval $(call program,fixgatectl,dom0-agent/ctl/fixgatectl.c dom0-agent/ctl/print.c,fgconfig fgframe fixgate,\
 	libevent_core jansson))
 
@@ -21,7 +21,7 @@ install-agent:
 	install -m 0644 docs/man/fixgatectl.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 
 agent_fakes := $(addprefix test/fakes/,world.c server.c isolator.c toolstack.c layers.c fixvm.c)
-agent_tested := fgagent fgtoolstack fgjobcpio fgbundle fgconfig fgframe fixgate
+agent_tested := fgagent fgtoolstack fgjobcpio fgcheck fgbundle fgconfig fgframe fixgate
 agent_test_pkgs := libevent_core jansson sqlite3 libmnl
 $(eval $(call unit_test,unit/dom0-agent/test_flow,test/unit/dom0-agent/test_flow.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/job/test_table,test/unit/dom0-agent/job/test_table.c,$(agent_tested),$(agent_test_pkgs)))

@@ -22,9 +22,12 @@ static const char schema[] =
 	"CREATE TABLE IF NOT EXISTS ledger(guest TEXT NOT NULL, fix TEXT NOT NULL, version INTEGER NOT NULL, job TEXT,"
 	" at_ms INTEGER NOT NULL, PRIMARY KEY(guest, fix, version));"
 	"CREATE TABLE IF NOT EXISTS counters(fix TEXT PRIMARY KEY, version INTEGER NOT NULL);"
-	"CREATE TABLE IF NOT EXISTS operator(guest TEXT PRIMARY KEY, at_ms INTEGER NOT NULL);";
+	"CREATE TABLE IF NOT EXISTS operator(guest TEXT PRIMARY KEY, at_ms INTEGER NOT NULL);"
+	"CREATE TABLE IF NOT EXISTS catalogue(id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, version INTEGER NOT "
+	"NULL);"
+	"CREATE TABLE IF NOT EXISTS name(id INTEGER PRIMARY KEY, name TEXT NOT NULL);";
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2 /* 2: catalogue, name */
 
 void fg_job_record_release(struct fg_job_record *r)
 {
@@ -54,7 +57,7 @@ int fg_journal_prepare(struct fg_journal *j, sqlite3_stmt **out, struct fg_error
 	return 0;
 }
 
-static int check_version(struct fg_journal *j, struct fg_error *err)
+static int check_version(struct fg_journal *j, int *version_out, struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *s = NULL;
 	int rc = fg_journal_prepare(j, &s, err, "PRAGMA user_version");
@@ -65,13 +68,38 @@ static int check_version(struct fg_journal *j, struct fg_error *err)
 	if (version > SCHEMA_VERSION || version < 0)
 		return fg_error_set(err, FG_EREFUSED, "journal has format %d, this program knows up to %d", version,
 				    SCHEMA_VERSION);
+	*version_out = version;
 	return 0;
+}
+
+static int run(struct fg_journal *j, struct fg_error *err, const char *sql, const char *types, ...);
+
+/* The reports of a journal of version 1 went to the server without a name, and must go on so. */
+static int make_schema(struct fg_journal *j, int version, struct fg_error *err)
+{
+	char name[FG_UUID_TEXT] = "";
+	int rc = exec(j, "BEGIN IMMEDIATE", err);
+
+	if (rc < 0)
+		return rc;
+	if (version == 0)
+		fg_uuid_new(name);
+	rc = exec(j, schema, err);
+	if (rc == 0)
+		rc = run(j, err, "INSERT OR IGNORE INTO name(id, name) VALUES(1, ?1)", "t", name);
+	if (rc == 0)
+		rc = exec(j, "PRAGMA user_version=2", err);
+	if (rc == 0)
+		rc = exec(j, "COMMIT", err);
+	if (rc < 0)
+		sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+	return rc;
 }
 
 int fg_journal_open(const char *path, struct fg_journal **out, struct fg_error *err)
 {
 	struct fg_journal *j = fg_calloc(1, sizeof(*j));
-	int rc = 0;
+	int rc = 0, version = 0;
 
 	if (sqlite3_open_v2(path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, NULL) !=
 	    SQLITE_OK)
@@ -79,11 +107,9 @@ int fg_journal_open(const char *path, struct fg_journal **out, struct fg_error *
 	if (rc == 0)
 		rc = exec(j, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000", err);
 	if (rc == 0)
-		rc = check_version(j, err);
-	if (rc == 0)
-		rc = exec(j, schema, err);
-	if (rc == 0)
-		rc = exec(j, "PRAGMA user_version=1", err);
+		rc = check_version(j, &version, err);
+	if (rc == 0 && version < SCHEMA_VERSION)
+		rc = make_schema(j, version, err);
 	if (rc < 0) {
 		fg_journal_close(j);
 		return rc;
@@ -233,6 +259,11 @@ static int put_knowledge(struct fg_journal *j, const struct fg_journal_entry *e,
 			 "INSERT INTO counters(fix, version) VALUES(?1, ?2)"
 			 " ON CONFLICT(fix) DO UPDATE SET version=max(version, ?2)",
 			 "tn", e->job->fix, (int64_t)e->job->version);
+	if (rc == 0 && e->catalogue)
+		rc = run(j, err,
+			 "INSERT INTO catalogue(id, generation, version) VALUES(1, ?1, ?2) ON CONFLICT(id) DO UPDATE"
+			 " SET generation=?1, version=?2 WHERE ?1 > generation OR (?1 = generation AND ?2 > version)",
+			 "nn", (int64_t)e->catalogue->generation, (int64_t)e->catalogue->version);
 	if (rc == 0 && e->operator_guest && e->operator_set)
 		rc = run(j, err, "INSERT OR IGNORE INTO operator(guest, at_ms) VALUES(?1, ?2)", "tn", e->operator_guest,
 			 e->at_ms);

@@ -8,6 +8,7 @@
  *	inbox      offers taken from the server that are not jobs yet; kept with the cursor
  *	ledger     (guest, fix, version) that this host has given
  *	counters   highest version of each fix that was verified
+ *	catalogue  mark of the newest catalogue by which an offer was verified
  *	operator   guests that a person isolated by hand
  *
  * Everything is written by fg_journal_write, one transaction a call: what one entry holds is durable whole or not at
@@ -18,6 +19,7 @@
 #ifndef FG_JOURNAL_H
 #define FG_JOURNAL_H
 
+#include <fixgate/catalogue.h>
 #include <fixgate/error.h>
 #include <fixgate/fixvm.h>
 #include <fixgate/state.h>
@@ -63,6 +65,7 @@ struct fg_journal_entry {
 	int64_t cursor; /* with inbox */
 	int64_t inbox_done; /* sequence number of an offer that is dealt with */
 	int64_t acked; /* reports up to it are forgotten */
+	const struct fg_catalogue_mark *catalogue; /* kept if it is above the one that is there */
 	const char *operator_guest; /* isolated by hand … */
 	bool operator_set; /* … or no longer */
 };
@@ -100,6 +103,9 @@ int fg_journal_given(struct fg_journal *j, const char *guest, const char *fix, u
 int fg_journal_counter(struct fg_journal *j, const char *fix, uint64_t *version, struct fg_error *err) FG_MUST_CHECK;
 /* The name that the guest had in its last job; malloc'd, NULL: none. */
 int fg_journal_guest_name(struct fg_journal *j, const char *guest, char **name, struct fg_error *err) FG_MUST_CHECK;
+int fg_journal_catalogue(struct fg_journal *j, struct fg_catalogue_mark *mark, struct fg_error *err) FG_MUST_CHECK;
+/* Made with the journal, goes with its reports; "" for one that was made before journals had names.  malloc'd. */
+int fg_journal_name(struct fg_journal *j, char **name, struct fg_error *err) FG_MUST_CHECK;
 int fg_journal_operator(struct fg_journal *j, const char *guest, bool *out, struct fg_error *err) FG_MUST_CHECK;
 
 #endif

@@ -260,6 +260,31 @@ int fg_journal_counter(struct fg_journal *j, const char *fix, uint64_t *version,
 	return rc;
 }
 
+int fg_journal_catalogue(struct fg_journal *j, struct fg_catalogue_mark *mark, struct fg_error *err)
+{
+	int64_t generation = 0, version = 0;
+	int rc = read_number(j, "SELECT generation FROM catalogue WHERE id=1", NULL, NULL, &generation, err);
+
+	if (rc == 0)
+		rc = read_number(j, "SELECT version FROM catalogue WHERE id=1", NULL, NULL, &version, err);
+	if (rc == 0)
+		*mark = (struct fg_catalogue_mark){ (uint64_t)generation, (uint64_t)version };
+	return rc;
+}
+
+int fg_journal_name(struct fg_journal *j, char **name, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *s = NULL;
+	int rc = fg_journal_prepare(j, &s, err, "SELECT name FROM name WHERE id=1");
+
+	if (rc < 0)
+		return rc;
+	if (sqlite3_step(s) != SQLITE_ROW)
+		return fg_journal_error(j, "name", err);
+	*name = text_at(s, 0);
+	return 0;
+}
+
 int fg_journal_operator(struct fg_journal *j, const char *guest, bool *out, struct fg_error *err)
 {
 	int64_t value = 0;

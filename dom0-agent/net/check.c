@@ -64,9 +64,9 @@ static int get_string(const json_t *obj, const char *key, int (*check)(const cha
 	return 0;
 }
 
-int fg_offer_parse_bundle(const json_t *json, struct fg_offer *out, struct fg_error *err)
+int fg_offer_parse_bundle(const json_t *json, struct fg_offer_terms *out, struct fg_error *err)
 {
-	struct fg_offer o = { 0 };
+	struct fg_offer_terms o = { 0 };
 	int64_t version = 0, bytes = 0;
 	int rc;
 
@@ -82,9 +82,9 @@ int fg_offer_parse_bundle(const json_t *json, struct fg_offer *out, struct fg_er
 	return 0;
 }
 
-int fg_offer_parse(const json_t *json, struct fg_offer *out, struct fg_error *err)
+int fg_offer_parse(const json_t *json, struct fg_offer_terms *out, struct fg_error *err)
 {
-	struct fg_offer o = { 0 };
+	struct fg_offer_terms o = { 0 };
 	int64_t seq = 0;
 	char guest[sizeof(o.guest)];
 	int rc;
@@ -99,7 +99,7 @@ int fg_offer_parse(const json_t *json, struct fg_offer *out, struct fg_error *er
 	return 0;
 }
 
-json_t *fg_offer_json(const struct fg_offer *offer)
+json_t *fg_offer_json(const struct fg_offer_terms *offer)
 {
 	json_t *json = json_pack("{s:I, s:s, s:s, s:I, s:s, s:I}", "seq", (json_int_t)offer->seq, "guest", offer->guest,
 				 "fix", offer->fix, "version", (json_int_t)offer->version, "digest", offer->digest,
@@ -178,17 +178,39 @@ static int get_file(const json_t *message, struct fg_head_verified *v, struct fg
 	return 0;
 }
 
+int fg_mark_parse(const json_t *json, struct fg_catalogue_mark *out, struct fg_error *err)
+{
+	int64_t generation = 0, version = 0;
+	int rc = 0;
+
+	if (json && ((rc = fg_json_int(json, "generation", 0, INT64_MAX, &generation, err)) < 0 ||
+		     (rc = fg_json_int(json, "version", 0, INT64_MAX, &version, err)) < 0)) {
+		fg_error_wrap(err, "'catalogue'");
+		return rc;
+	}
+	*out = (struct fg_catalogue_mark){ (uint64_t)generation, (uint64_t)version };
+	return 0;
+}
+
+json_t *fg_mark_json(const struct fg_catalogue_mark *mark)
+{
+	return json_pack("{s:I, s:I}", "generation", (json_int_t)mark->generation, "version",
+			 (json_int_t)mark->version);
+}
+
 int fg_head_verified_parse(const json_t *message, struct fg_head_verified *out, struct fg_error *err)
 {
 	struct fg_head_verified v = { 0 };
-	json_t *manifest = NULL;
+	json_t *manifest = NULL, *catalogue = NULL;
 	char digest[FG_DIGEST_HEX];
 	int rc;
 
 	if ((rc = get_string(message, "head_digest", fg_check_digest, digest, sizeof(digest), err)) < 0 ||
 	    (rc = fg_hex_decode(digest, v.head_digest, FG_DIGEST_BYTES, err)) < 0 ||
 	    (rc = fg_json_object(message, "manifest", &manifest, err)) < 0 ||
-	    (rc = get_manifest(manifest, &v, err)) < 0 || (rc = get_file(message, &v, err)) < 0)
+	    (rc = get_manifest(manifest, &v, err)) < 0 || (rc = get_file(message, &v, err)) < 0 ||
+	    (rc = fg_json_object(message, "catalogue", &catalogue, err)) < 0 ||
+	    (rc = fg_mark_parse(catalogue, &v.catalogue, err)) < 0)
 		return rc;
 	*out = v;
 	return 0;

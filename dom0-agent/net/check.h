@@ -11,6 +11,7 @@
 #define FG_NET_CHECK_H
 
 #include <fixgate/bundle.h>
+#include <fixgate/catalogue.h>
 
 #include <jansson.h>
 
@@ -20,7 +21,7 @@
 #define FG_NET_JSON_DEPTH 16 /* nesting of any JSON from the server */
 #define FG_TITLE_TEXT 801 /* bytes; 200 characters at most */
 
-struct fg_offer {
+struct fg_offer_terms {
 	int64_t seq;
 	char guest[37];
 	char fix[FG_FIX_ID_TEXT];
@@ -28,11 +29,11 @@ struct fg_offer {
 	char digest[FG_DIGEST_HEX]; /* of the whole bundle */
 	uint64_t bytes; /* of the whole bundle */
 };
-int fg_offer_parse(const json_t *json, struct fg_offer *out, struct fg_error *err) FG_MUST_CHECK;
+int fg_offer_parse(const json_t *json, struct fg_offer_terms *out, struct fg_error *err) FG_MUST_CHECK;
 /* The offer without "seq" and "guest", as the message "head" has it. */
-int fg_offer_parse_bundle(const json_t *json, struct fg_offer *out, struct fg_error *err) FG_MUST_CHECK;
+int fg_offer_parse_bundle(const json_t *json, struct fg_offer_terms *out, struct fg_error *err) FG_MUST_CHECK;
 /* A new object with the keys of protocol.h. */
-json_t *fg_offer_json(const struct fg_offer *offer);
+json_t *fg_offer_json(const struct fg_offer_terms *offer);
 
 /* The message "head-verified" (message.h). */
 struct fg_head_verified {
@@ -45,9 +46,13 @@ struct fg_head_verified {
 	char title[FG_TITLE_TEXT]; /* no control characters */
 	char severity[16];
 	int64_t expires_s;
+	struct fg_catalogue_mark catalogue; /* by which it is valid */
 	char file[FG_DIGEST_HEX + 8]; /* last part of "path", "<digest>.head": open it below FG_NET_DIR/heads */
 };
 int fg_head_verified_parse(const json_t *message, struct fg_head_verified *out, struct fg_error *err) FG_MUST_CHECK;
+/* {"generation","version"}: absent (NULL) is {0, 0}. */
+int fg_mark_parse(const json_t *json, struct fg_catalogue_mark *out, struct fg_error *err) FG_MUST_CHECK;
+json_t *fg_mark_json(const struct fg_catalogue_mark *mark);
 json_t *fg_head_summary_json(const struct fg_manifest *manifest); /* its "manifest" */
 
 /* Single strings.  UUIDs and digests must be in the one canonical form, lower case. */

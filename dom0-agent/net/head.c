@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * Heads of bundles: fetched, verified, left in a file for fixgated.
- *	ask -> next -> [from the file of an earlier offer] -> judge
- *	            -> fetch_header -> on_header -> on_rest -> judge -> write -> answer
+ *	ask -> on_turn -> on_catalogue -> [from the file of an earlier offer] -> judge
+ *	                               -> fetch -> on_header -> on_rest -> judge -> write -> answer
+ *	judge says "not by this catalogue", which is older than the question -> on_newer_catalogue -> judge
  *
  * Nothing is believed: the lengths are within the limits before they are used, the signatures are those of publishers
- * that the trust folder names, and id, version and length are the offer's.  A few at a time, since a head may have 33 MiB.
+ * that the trust folder names, id, version and length are the offer's, and the server's catalogue has this very bundle.  A few at a time, since a head may have 33 MiB.
  */
 #include "net.h"
 
@@ -23,6 +24,7 @@
 
 #define DIR_NAME "heads"
 #define ACTIVE_MAX 2
+#define CATALOGUE_AGE_MS 10000 /* many guests are offered a fix at once: not one catalogue for each */
 #define KEPT_MAX 64 /* files; the oldest goes */
 #define KEPT_BYTES_MAX (128u << 20)
 
@@ -30,7 +32,8 @@ struct head {
 	STAILQ_ENTRY(head) next;
 	struct fg_heads *heads;
 	int64_t id;
-	struct fg_offer offer;
+	struct fg_offer_terms offer;
+	int64_t asked_ms; /* monotonic */
 	uint8_t *buf; /* the head, as far as it is there */
 	size_t len;
 };
@@ -51,6 +54,8 @@ struct fg_heads {
 };
 
 static void on_turn(evutil_socket_t fd, short what, void *arg);
+static void on_catalogue(void *arg, int rc, const struct fg_error *err);
+static void on_newer_catalogue(void *arg, int rc, const struct fg_error *err);
 static void on_header(void *arg, int rc, struct fg_http_answer *answer, const struct fg_error *err);
 static void on_rest(void *arg, int rc, struct fg_http_answer *answer, const struct fg_error *err);
 
@@ -88,7 +93,7 @@ static void fail(struct head *head, struct fg_error *err)
 int fg_heads_ask(struct fg_heads *heads, int64_t id, const json_t *message, struct fg_error *err)
 {
 	struct fg_error busy = FG_ERROR_INIT;
-	struct fg_offer offer;
+	struct fg_offer_terms offer;
 	struct head *head;
 	json_t *json = NULL;
 	int rc;
@@ -105,6 +110,7 @@ int fg_heads_ask(struct fg_heads *heads, int64_t id, const json_t *message, stru
 	head->heads = heads;
 	head->id = id;
 	head->offer = offer;
+	head->asked_ms = fg_monotonic_ms();
 	STAILQ_INSERT_TAIL(&heads->waiting, head, next);
 	heads->n_waiting++;
 	turn_soon(heads);
@@ -146,7 +152,7 @@ static bool is_kept(const struct fg_heads *heads, const char *digest)
 	return false;
 }
 
-static int matches_offer(const struct fg_bundle_head *b, const struct fg_offer *offer, struct fg_error *err)
+static int matches_offer(const struct fg_bundle_head *b, const struct fg_offer_terms *offer, struct fg_error *err)
 {
 	if (strcmp(b->manifest->id, offer->fix) != 0 || b->manifest->version != offer->version)
 		return fg_error_set(err, FG_EUNTRUSTED, "the signed manifest is of %s version %llu", b->manifest->id,
@@ -165,15 +171,23 @@ static int check_length(const struct fg_bundle_head *b, uint64_t bytes, struct f
 }
 
 /* Signatures and everything else about the head in memory; the answer is left in *summary and digest. */
-static int judge(const struct head *head, json_t **summary, char digest[FG_DIGEST_HEX], struct fg_error *err)
+static int judge(const struct head *head, json_t **summary, char digest[FG_DIGEST_HEX], bool *by_catalogue,
+		 struct fg_error *err)
 {
+	const struct fg_catalogue *catalogue = fg_catalogues_now(fg_net_catalogues(head->heads->net), NULL);
 	struct fg_bundle_head b = { 0 };
 	int rc;
 
+	*by_catalogue = false;
 	if ((rc = fg_bundle_head_parse(head->buf, head->len, &b, err)) == 0 &&
 	    (rc = check_length(&b, head->offer.bytes, err)) == 0 &&
 	    (rc = fg_bundle_head_verify(&b, fg_net_trust(head->heads->net), fg_now_ms() / 1000, err)) == 0 &&
 	    (rc = matches_offer(&b, &head->offer, err)) == 0) {
+		rc = fg_catalogue_admits(catalogue, head->offer.fix, head->offer.version, head->offer.digest,
+					 b.head_digest, err);
+		*by_catalogue = rc < 0;
+	}
+	if (rc == 0) {
 		*summary = fg_head_summary_json(b.manifest);
 		fg_hex_encode(b.head_digest, FG_DIGEST_BYTES, digest);
 	}
@@ -184,29 +198,77 @@ static int judge(const struct head *head, json_t **summary, char digest[FG_DIGES
 static void answer(struct head *head, json_t *summary, const char *digest)
 {
 	struct fg_net *net = head->heads->net;
+	const struct fg_catalogue *catalogue = fg_catalogues_now(fg_net_catalogues(net), NULL);
 	fg_autofree char *path = fg_asprintf("%s/net/" DIR_NAME "/%s.head", fg_net_state_dir(net), head->offer.digest);
 
-	fg_net_send(net, json_pack("{s:s, s:I, s:s, s:o, s:s}", "type", "head-verified", "id", (json_int_t)head->id,
-				   "head_digest", digest, "manifest", summary, "path", path));
+	fg_net_send(net, json_pack("{s:s, s:I, s:s, s:o, s:o, s:s}", "type", "head-verified", "id",
+				   (json_int_t)head->id, "head_digest", digest, "manifest", summary, "catalogue",
+				   fg_mark_json(&catalogue->mark), "path", path));
 	end(head);
 }
 
-/* Another guest was offered the same bundle.  The file is judged like what comes from the network. */
-static bool answered_from_file(struct head *head)
+static int write_file(struct head *head, struct fg_error *err)
 {
 	fg_autofree char *file = file_of(head->offer.digest);
+	int rc = 0;
+
+	if (is_kept(head->heads, head->offer.digest))
+		return 0;
+	rc = fg_file_write_durable(file, head->buf, head->len, 0600, err);
+	if (rc == 0) {
+		keep(head->heads, head->offer.digest, head->len);
+		fg_log_info("head of %s version %llu verified (%zu bytes)", head->offer.fix,
+			    (unsigned long long)head->offer.version, head->len);
+	}
+	return rc;
+}
+
+/* The whole head is here.  A catalogue from before the question may not have what was published meanwhile. */
+static void decide(struct head *head)
+{
+	struct fg_catalogues *catalogues = fg_net_catalogues(head->heads->net);
 	struct fg_error err = FG_ERROR_INIT;
-	char digest[FG_DIGEST_HEX], *text = NULL;
+	char digest[FG_DIGEST_HEX];
 	json_t *summary = NULL;
+	bool by_catalogue = false;
+	int64_t asked_ms = 0;
+	int rc = judge(head, &summary, digest, &by_catalogue, &err);
+
+	fg_catalogues_now(catalogues, &asked_ms);
+	if (rc < 0 && by_catalogue && asked_ms < head->asked_ms) {
+		fg_catalogues_want(catalogues, 0, on_newer_catalogue, head);
+		return;
+	}
+	if (rc == 0 && (rc = write_file(head, &err)) < 0)
+		json_decref(summary);
+	if (rc < 0)
+		fail(head, &err);
+	else
+		answer(head, summary, digest);
+}
+
+static void on_newer_catalogue(void *arg, int rc, const struct fg_error *cause)
+{
+	struct head *head = arg;
+	struct fg_error err = cause ? *cause : (struct fg_error)FG_ERROR_INIT;
+
+	if (rc < 0)
+		fail(head, &err);
+	else
+		decide(head);
+}
+
+/* Another guest was offered the same bundle.  The file is judged like what comes from the network. */
+static bool decided_from_file(struct head *head)
+{
+	fg_autofree char *file = file_of(head->offer.digest);
+	char *text = NULL;
 
 	if (!is_kept(head->heads, head->offer.digest) ||
 	    fg_file_read(file, FG_BUNDLE_HEAD_MAX, &text, &head->len, NULL) < 0)
 		return false;
 	head->buf = (uint8_t *)text;
-	if (judge(head, &summary, digest, &err) < 0)
-		fail(head, &err);
-	else
-		answer(head, summary, digest);
+	decide(head);
 	return true;
 }
 
@@ -236,7 +298,17 @@ static void on_turn(evutil_socket_t fd, short what, void *arg)
 	STAILQ_INSERT_TAIL(&heads->active, head, next);
 	heads->n_active++;
 	turn_soon(heads); /* one judgement a turn, so that nothing else waits for long */
-	if (!answered_from_file(head))
+	fg_catalogues_want(fg_net_catalogues(heads->net), CATALOGUE_AGE_MS, on_catalogue, head);
+}
+
+static void on_catalogue(void *arg, int rc, const struct fg_error *cause)
+{
+	struct head *head = arg;
+	struct fg_error err = cause ? *cause : (struct fg_error)FG_ERROR_INIT;
+
+	if (rc < 0)
+		fail(head, &err);
+	else if (!decided_from_file(head))
 		fetch(head, 0, FG_BUNDLE_HEADER_BYTES, on_header);
 }
 
@@ -284,22 +356,13 @@ static void on_rest(void *arg, int rc, struct fg_http_answer *got, const struct 
 {
 	struct head *head = arg;
 	struct fg_error err = *cause;
-	char digest[FG_DIGEST_HEX];
-	json_t *summary = NULL;
-	fg_autofree char *file = file_of(head->offer.digest);
 
-	if (rc == 0 && (rc = check_total(head, got->total, &err)) == 0 && (rc = take_rest(head, got, &err)) == 0 &&
-	    (rc = judge(head, &summary, digest, &err)) == 0 &&
-	    (rc = fg_file_write_durable(file, head->buf, head->len, 0600, &err)) < 0)
-		json_decref(summary);
-	if (rc < 0) {
+	if (rc == 0 && (rc = check_total(head, got->total, &err)) == 0)
+		rc = take_rest(head, got, &err);
+	if (rc < 0)
 		fail(head, &err);
-		return;
-	}
-	keep(head->heads, head->offer.digest, head->len);
-	fg_log_info("head of %s version %llu verified (%zu bytes)", head->offer.fix,
-		    (unsigned long long)head->offer.version, head->len);
-	answer(head, summary, digest);
+	else
+		decide(head);
 }
 
 /* Files of an earlier run: fixgated has copied what it wanted. */

@@ -31,7 +31,7 @@ struct options {
 struct world { /* what is read before root is given up */
 	struct fg_agent_config *config;
 	struct fg_identity *identity;
-	struct fg_trust *trust;
+	struct fg_trust *trust, *catalogue_trust;
 	struct fg_sandbox_user user;
 	struct event_base *base;
 	struct fg_net *net;
@@ -98,14 +98,18 @@ static int prepare(const struct options *o, struct world *w, struct fg_error *er
 		return rc;
 	if ((rc = fg_identity_load(w->config->server_ca, w->config->server_cert, w->config->server_key, &w->identity,
 				   err)) < 0 ||
-	    (rc = fg_trust_load(w->config->trust_dir, &w->trust, err)) < 0)
+	    (rc = fg_trust_load(w->config->trust_dir, &w->trust, err)) < 0 ||
+	    (rc = fg_trust_load_catalogue(w->identity->ca.text, w->identity->ca.len, &w->catalogue_trust, err)) < 0)
 		return rc;
 	return fg_sandbox_enter_folder(w->config->state_dir, &w->user, err);
 }
 
 static int open_net(struct world *w, struct fg_error *err)
 {
-	struct fg_net_config config = { .fd = FG_NET_FD, .trust = w->trust, .state_dir = w->config->state_dir };
+	struct fg_net_config config = { .fd = FG_NET_FD,
+					.trust = w->trust,
+					.catalogue_trust = w->catalogue_trust,
+					.state_dir = w->config->state_dir };
 
 	w->base = event_base_new();
 	if (!w->base)
@@ -161,6 +165,7 @@ int main(int argc, char **argv)
 	if (w.base)
 		event_base_free(w.base);
 	fg_trust_free(w.trust);
+	fg_trust_free(w.catalogue_trust);
 	fg_identity_free(w.identity);
 	fg_agent_config_free(w.config);
 	return status;

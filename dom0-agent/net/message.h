@@ -5,7 +5,8 @@
  * comes from the network.  Objects named as in include/fixgate/protocol.h are passed on unchanged.
  *
  * fixgated -> fixgate-net
- *	{"type":"start","cursor":N,"acked":N}                 first message; polling begins
+ *	{"type":"start","cursor":N,"acked":N,"journal"?:name,"catalogue"?:{"generation","version"}}   first message; polling
+ *	                                                      begins.  journal goes with the reports; catalogue: take none older
  *	{"type":"guests","guests":[…]}                        inventory; sent again to the server when it changes or on reconnect
  *	{"type":"report","report":{…,"seq":N}}                 one at a time; fixgate-net batches, resends, keeps order
  *	{"type":"head","id":N,"offer":{"fix","version","digest","bytes"}}
@@ -16,7 +17,7 @@
  *	{"type":"offers","cursor":N,"offers":[…]}
  *	{"type":"acked","seq":N}                               reports up to N are durable at the server
  *	{"type":"head-verified","id":N,"head_digest":hex,"manifest":{"id","version","timeout_s","context","payload_bytes",
- *	 "title","severity","expires_s"},"path":…}   the head's bytes are in a file in FG_NET_DIR, which fixgated opens with
+ *	 "title","severity","expires_s"},"catalogue":{"generation","version"},"path":…}   the head's bytes are in a file in FG_NET_DIR, which fixgated opens with
  *	 O_NOFOLLOW, copies into its own folder and checks against head_digest
  *	{"type":"token","id":N,"token":…,"expires_ms":N}
  *	{"type":"requested","id":N}

@@ -10,12 +10,12 @@ $(eval $(call unit_test,unit/dom0-agent/net/test_sandbox,test/unit/dom0-agent/ne
 $(eval $(call unit_test,fuzz/fuzz_offer,test/fuzz/fuzz_offer.c test/fuzz/replay.c,fgcheck fixgate))
 $(eval $(call unit_test,fuzz/fuzz_frame,test/fuzz/fuzz_frame.c test/fuzz/replay.c,fgframe fixgate,libevent_core))
 
-net_sources := $(addprefix dom0-agent/net/,main.c net.c poll.c inventory.c reports.c ask.c head.c http.c identity.c backoff.c \
+net_sources := $(addprefix dom0-agent/net/,main.c net.c poll.c inventory.c reports.c ask.c head.c catalogue.c http.c identity.c backoff.c \
 	sandbox.c seccomp.c)
 $(eval $(call program,fixgate-net,$(net_sources),fgframe fgconfig fgcheck fgbundle fixgate,\
 	libevent_core libcurl jansson libssl libcrypto libseccomp inih))
 
-QUICK_TESTS += test/net/work.py test/net/hostile.py test/net/server.py
+QUICK_TESTS += test/net/work.py test/net/hostile.py test/net/server.py test/net/catalogue.py
 
 INSTALL_HOOKS += install-fixgate-net
 .PHONY: install-fixgate-net

@@ -11,29 +11,36 @@ struct fg_net {
 	struct event_base *base;
 	struct fg_frame *frame; /* NULL: fixgated is gone */
 	struct fg_http *http;
-	const struct fg_trust *trust;
+	struct fg_trust *trust;
+	const struct fg_trust *catalogue_trust;
 	char *state_dir;
 	struct fg_poll *poll;
 	struct fg_inventory *inventory;
 	struct fg_reports *reports;
 	struct fg_asks *asks;
 	struct fg_heads *heads;
+	struct fg_catalogues *catalogues;
 	bool started, stopped;
 	struct fg_error why; /* of the stop */
 };
 
 static int on_start(struct fg_net *net, const json_t *message, struct fg_error *err)
 {
+	struct fg_catalogue_mark oldest = { 0, 0 };
+	const char *journal = NULL;
 	int64_t cursor = 0, acked = 0;
 	int rc;
 
 	if (net->started)
 		return fg_error_set(err, FG_EBUG, "a second start");
 	if ((rc = fg_json_int(message, "cursor", 0, INT64_MAX, &cursor, err)) < 0 ||
-	    (rc = fg_json_int(message, "acked", 0, INT64_MAX, &acked, err)) < 0)
+	    (rc = fg_json_int(message, "acked", 0, INT64_MAX, &acked, err)) < 0 ||
+	    (rc = fg_json_string_opt(message, "journal", &journal, err)) < 0 ||
+	    (rc = fg_mark_parse(json_object_get(message, "catalogue"), &oldest, err)) < 0)
 		return rc;
 	net->started = true;
-	fg_reports_start(net->reports, acked);
+	fg_catalogues_start(net->catalogues, &oldest);
+	fg_reports_start(net->reports, journal, acked);
 	fg_poll_start(net->poll, cursor);
 	return 0;
 }
@@ -125,6 +132,7 @@ int fg_net_open(const struct fg_net_config *config, struct fg_net **out, struct 
 
 	net->base = config->base;
 	net->trust = config->trust;
+	net->catalogue_trust = config->catalogue_trust;
 	net->state_dir = fg_strdup(config->state_dir);
 	if ((rc = fg_http_open(&config->http, &net->http, err)) < 0 ||
 	    (rc = fg_frame_new(config->base, config->fd, &events, &net->frame, err)) < 0 ||
@@ -136,6 +144,7 @@ int fg_net_open(const struct fg_net_config *config, struct fg_net **out, struct 
 	net->inventory = fg_inventory_new(net);
 	net->reports = fg_reports_new(net);
 	net->asks = fg_asks_new(net);
+	net->catalogues = fg_catalogues_new(net);
 	*out = net;
 	return 0;
 }
@@ -158,6 +167,7 @@ void fg_net_close(struct fg_net *net)
 	fg_inventory_free(net->inventory);
 	fg_reports_free(net->reports);
 	fg_asks_free(net->asks);
+	fg_catalogues_free(net->catalogues); /* before those that wait for one */
 	fg_heads_free(net->heads);
 	fg_frame_free(net->frame);
 	free(net->state_dir);
@@ -174,9 +184,19 @@ struct fg_http *fg_net_http(const struct fg_net *net)
 	return net->http;
 }
 
-const struct fg_trust *fg_net_trust(const struct fg_net *net)
+struct fg_trust *fg_net_trust(const struct fg_net *net)
 {
 	return net->trust;
+}
+
+const struct fg_trust *fg_net_catalogue_trust(const struct fg_net *net)
+{
+	return net->catalogue_trust;
+}
+
+struct fg_catalogues *fg_net_catalogues(const struct fg_net *net)
+{
+	return net->catalogues;
 }
 
 const char *fg_net_state_dir(const struct fg_net *net)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Inside of fixgate-net.  Four channels share one event loop, one HTTPS client and one socket to fixgated:
+ * Inside of fixgate-net.  Five channels share one event loop, one HTTPS client and one socket to fixgated:
  *
  *	poll       long poll for offers; its success or failure is what "online" means
  *	inventory  the guests of this host, sent when they change and on reconnect
  *	reports    outcomes, in order, until the server has them
+ *	catalogue  the server's signed list of valid fixes, when a head is asked for and the one here is old
  *	ask        head, token, request: one answer each to fixgated
  *
  * None waits for another.  A channel that fails tries again after its own back-off (ask does not: fixgated decides).
@@ -34,12 +35,14 @@ struct fg_inventory;
 struct fg_reports;
 struct fg_asks;
 struct fg_heads;
+struct fg_catalogues;
 
 struct fg_net_config {
 	struct event_base *base;
 	int fd; /* to fixgated; taken */
 	struct fg_http_config http;
-	const struct fg_trust *trust; /* borrowed */
+	struct fg_trust *trust; /* borrowed; signers that the catalogue revokes are taken out of it */
+	const struct fg_trust *catalogue_trust; /* borrowed: the server's CA */
 	char *state_dir; /* absolute, for "path" in messages; the process stands in <state_dir>/net */
 };
 int fg_net_open(const struct fg_net_config *config, struct fg_net **out, struct fg_error *err) FG_MUST_CHECK;
@@ -50,7 +53,9 @@ void fg_net_close(struct fg_net *net);
 /* For the channels. */
 struct event_base *fg_net_base(const struct fg_net *net);
 struct fg_http *fg_net_http(const struct fg_net *net);
-const struct fg_trust *fg_net_trust(const struct fg_net *net);
+struct fg_trust *fg_net_trust(const struct fg_net *net);
+const struct fg_trust *fg_net_catalogue_trust(const struct fg_net *net);
+struct fg_catalogues *fg_net_catalogues(const struct fg_net *net);
 const char *fg_net_state_dir(const struct fg_net *net);
 /* To fixgated; the message is taken.  A fixgated that does not read ends the program. */
 void fg_net_send(struct fg_net *net, json_t *message);
@@ -72,7 +77,7 @@ void fg_inventory_reconnected(struct fg_inventory *inventory);
 void fg_inventory_free(struct fg_inventory *inventory);
 
 struct fg_reports *fg_reports_new(struct fg_net *net);
-void fg_reports_start(struct fg_reports *reports, int64_t acked);
+void fg_reports_start(struct fg_reports *reports, const char *journal, int64_t acked); /* journal: NULL or "" = none */
 int fg_reports_add(struct fg_reports *reports, json_t *report, struct fg_error *err) FG_MUST_CHECK; /* taken */
 void fg_reports_reconnected(struct fg_reports *reports);
 void fg_reports_free(struct fg_reports *reports);
@@ -82,6 +87,19 @@ struct fg_asks *fg_asks_new(struct fg_net *net);
 int fg_asks_token(struct fg_asks *asks, int64_t id, const json_t *message, struct fg_error *err) FG_MUST_CHECK;
 int fg_asks_request(struct fg_asks *asks, int64_t id, const json_t *message, struct fg_error *err) FG_MUST_CHECK;
 void fg_asks_free(struct fg_asks *asks);
+
+/*
+ * catalogue.  want: done is called once, perhaps before want returns: rc 0 when there is a valid catalogue that was asked for
+ * at most max_age_ms ago; otherwise UNREACHABLE with the reason, whatever it is: that there is no good catalogue says
+ * nothing about a fix.
+ */
+struct fg_catalogues *fg_catalogues_new(struct fg_net *net);
+void fg_catalogues_start(struct fg_catalogues *catalogues, const struct fg_catalogue_mark *oldest);
+typedef void (*fg_catalogue_cb)(void *arg, int rc, const struct fg_error *err);
+void fg_catalogues_want(struct fg_catalogues *catalogues, int64_t max_age_ms, fg_catalogue_cb done, void *arg);
+/* NULL before the first; asked_ms (monotonic): when the server was asked for it. */
+const struct fg_catalogue *fg_catalogues_now(const struct fg_catalogues *catalogues, int64_t *asked_ms);
+void fg_catalogues_free(struct fg_catalogues *catalogues);
 
 /* head */
 int fg_heads_new(struct fg_net *net, struct fg_heads **out, struct fg_error *err) FG_MUST_CHECK;

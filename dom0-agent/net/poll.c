@@ -72,7 +72,7 @@ static json_t *checked_offers(const json_t *offers)
 	size_t i;
 
 	json_array_foreach (offers, i, json) {
-		struct fg_offer offer;
+		struct fg_offer_terms offer;
 		struct fg_error err = FG_ERROR_INIT;
 
 		if (fg_offer_parse(json, &offer, &err) < 0)

@@ -36,6 +36,7 @@ struct fg_reports {
 	size_t batch_max; /* halved when the server refuses a batch: one bad report holds up as few as possible */
 	int64_t acked, last, sent; /* by the server; in the queue; in the request under way */
 	bool busy, said, overflow;
+	char *journal; /* NULL: it has no name */
 };
 
 static void on_answer(void *arg, int rc, struct fg_http_answer *answer, const struct fg_error *err);
@@ -63,7 +64,7 @@ static json_t *batch(struct fg_reports *r)
 		json_array_append(list, report->json);
 		r->sent = report->seq;
 	}
-	return json_pack("{s:o}", "reports", list);
+	return json_pack("{s:s*, s:o}", "journal", r->journal, "reports", list);
 }
 
 static void send_now(struct fg_reports *r)
@@ -154,8 +155,9 @@ struct fg_reports *fg_reports_new(struct fg_net *net)
 	return r;
 }
 
-void fg_reports_start(struct fg_reports *r, int64_t acked)
+void fg_reports_start(struct fg_reports *r, const char *journal, int64_t acked)
 {
+	r->journal = journal && *journal ? fg_strdup(journal) : NULL;
 	r->acked = r->last = acked;
 }
 
@@ -213,5 +215,6 @@ void fg_reports_free(struct fg_reports *r)
 	event_free(r->retry);
 	while (!STAILQ_EMPTY(&r->queue))
 		drop_first(r);
+	free(r->journal);
 	free(r);
 }

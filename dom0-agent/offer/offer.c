@@ -27,50 +27,6 @@ static void consider(struct fg_offer *offer);
 static void ask_head(void *arg);
 static void on_head(void *arg, int rc, const json_t *reply, const struct fg_error *err);
 
-int fg_fix_id_check(const char *id, struct fg_error *err)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyz0123456789.+-";
-	size_t len = strlen(id);
-
-	if (len == 0 || len > FG_FIX_ID_MAX || strspn(id, allowed) != len || strchr(".+-", id[0]))
-		return fg_error_set(err, FG_EFORMAT, "'%.140s' is no fix id", id);
-	return 0;
-}
-
-int fg_offer_parse(const json_t *offer, struct fg_offer_terms *out, struct fg_error *err)
-{
-	struct fg_offer_terms t = { 0 };
-	const char *guest = NULL, *fix = NULL, *digest = NULL;
-	int64_t version = 0, bytes = 0;
-	uint8_t raw[32];
-	int rc = fg_json_int(offer, "seq", 1, INT64_MAX, &t.seq, err);
-
-	if (rc == 0)
-		rc = fg_json_string(offer, "guest", &guest, err);
-	if (rc == 0)
-		rc = fg_uuid_parse(guest, t.guest, err);
-	if (rc == 0)
-		rc = fg_json_string(offer, "fix", &fix, err);
-	if (rc == 0)
-		rc = fg_fix_id_check(fix, err);
-	if (rc == 0)
-		rc = fg_json_int(offer, "version", 1, INT64_MAX, &version, err);
-	if (rc == 0)
-		rc = fg_json_int(offer, "bytes", 1, INT64_MAX, &bytes, err);
-	if (rc == 0)
-		rc = fg_json_string(offer, "digest", &digest, err);
-	if (rc == 0)
-		rc = fg_hex_decode(digest, raw, sizeof(raw), err);
-	if (rc < 0)
-		return rc;
-	snprintf(t.fix, sizeof(t.fix), "%s", fix);
-	fg_hex_encode(raw, sizeof(raw), t.digest);
-	t.version = (uint64_t)version;
-	t.bytes = (uint64_t)bytes;
-	*out = t;
-	return 0;
-}
-
 static void forget(struct fg_offer *offer)
 {
 	if (offer->timer)
@@ -250,57 +206,57 @@ static void again_later(struct fg_offer *offer, const struct fg_error *err)
 	offer->timer = offer->agent->clock->after(offer->agent->clock, ms, ask_head, offer);
 }
 
-/* The reply must speak of what was offered; fixgate-net is not trusted with more than reading. */
-static int check_reply(const struct fg_offer *offer, const json_t *reply, const char **path, const char **digest,
+/*
+ * The reply must speak of what was offered, by a catalogue that is not older than what was trusted here before; fixgate-net
+ * is not trusted with more than reading.
+ */
+static int check_reply(const struct fg_offer *offer, const json_t *reply, struct fg_head_verified *v,
 		       struct fg_error *err)
 {
-	json_t *m = NULL;
-	const char *id = NULL, *title = NULL;
-	int64_t version = 0, timeout = 0;
-	int rc = fg_json_object(reply, "manifest", &m, err);
+	struct fg_catalogue_mark trusted = { 0, 0 };
+	int rc = fg_head_verified_parse(reply, v, err);
 
 	if (rc == 0)
-		rc = fg_json_string(m, "id", &id, err);
-	if (rc == 0)
-		rc = fg_json_int(m, "version", 1, INT64_MAX, &version, err);
-	if (rc == 0)
-		rc = fg_json_int(m, "timeout_s", 1, 86400, &timeout, err);
-	if (rc == 0)
-		rc = fg_json_string_opt(m, "title", &title, err);
-	if (rc == 0)
-		rc = fg_json_string(reply, "path", path, err);
-	if (rc == 0)
-		rc = fg_json_string(reply, "head_digest", digest, err);
+		rc = fg_journal_catalogue(offer->agent->journal, &trusted, err);
 	if (rc < 0)
 		return rc;
-	if (strcmp(id, offer->terms.fix) != 0 || (uint64_t)version != offer->terms.version)
+	if (strcmp(v->fix, offer->terms.fix) != 0 || v->version != offer->terms.version)
 		return fg_error_set(err, FG_EUNTRUSTED,
-				    "offered is %s version %llu, the manifest is of %.128s version %lld",
-				    offer->terms.fix, (unsigned long long)offer->terms.version, id, (long long)version);
+				    "offered is %s version %llu, the manifest is of %.128s version %llu",
+				    offer->terms.fix, (unsigned long long)offer->terms.version, v->fix,
+				    (unsigned long long)v->version);
+	if (v->catalogue.generation == 0 || fg_catalogue_mark_cmp(&v->catalogue, &trusted) < 0)
+		return fg_error_set(err, FG_EUNTRUSTED, "its catalogue is older than one that was trusted here");
 	return 0;
 }
 
-static int take_head(struct fg_job *job, const json_t *reply, const char *path, const char *digest,
-		     struct fg_error *err)
+static int take_head(struct fg_job *job, const struct fg_head_verified *v, struct fg_error *err)
 {
 	/* The network process's own folder, whatever path it names. */
 	fg_autofree char *net_dir = fg_asprintf("%s/net/", job->agent->config->state_dir);
+	fg_autofree char *name = fg_asprintf("heads/%s", v->file);
 	fg_autofree char *to = fg_job_path(job, "bundle.head");
 	fg_autofree char *dir = fg_asprintf("%s/jobs/%s", job->agent->config->state_dir, job->r.id);
-	const json_t *m = json_object_get(reply, "manifest");
-	int rc;
+	char digest[FG_DIGEST_HEX];
+	int rc = fg_mkdir_p(dir, 0700, err);
 
-	if (strncmp(path, net_dir, strlen(net_dir)) != 0)
-		return fg_error_set(err, FG_EFORMAT, "the head is said to be at %.200s, outside of %s", path, net_dir);
-	rc = fg_mkdir_p(dir, 0700, err);
+	fg_hex_encode(v->head_digest, FG_DIGEST_BYTES, digest);
 	if (rc == 0)
-		rc = job->agent->take_head(net_dir, path + strlen(net_dir), to, digest, err);
+		rc = job->agent->take_head(net_dir, name, to, digest, err);
 	if (rc < 0)
 		return rc;
 	job->r.head_digest = fg_strdup(digest);
-	job->r.title = fg_strdup(json_string_value(json_object_get(m, "title")));
-	job->r.timeout_s = (uint32_t)json_integer_value(json_object_get(m, "timeout_s"));
+	job->r.title = fg_strdup(v->title);
+	job->r.timeout_s = v->timeout_s;
 	return 0;
+}
+
+/* All of it verified: from here on nothing older is trusted. */
+static int keep_mark(struct fg_agent *agent, const struct fg_catalogue_mark *mark)
+{
+	const struct fg_journal_entry entry = { .catalogue = mark };
+
+	return fg_agent_write(agent, &entry);
 }
 
 static bool is_refusal(int rc)
@@ -312,18 +268,20 @@ static void on_head(void *arg, int rc, const json_t *reply, const struct fg_erro
 {
 	struct fg_offer *offer = arg;
 	struct fg_error err = cause ? *cause : (struct fg_error)FG_ERROR_INIT;
-	const char *path = NULL, *digest = NULL;
+	struct fg_head_verified v;
 	struct fg_job *job = NULL;
 
 	if (rc == 0)
-		rc = check_reply(offer, reply, &path, &digest, &err);
+		rc = check_reply(offer, reply, &v, &err);
 	if (rc == 0) {
 		job = make_job(offer);
-		rc = take_head(job, reply, path, digest, &err);
+		rc = take_head(job, &v, &err);
 		if (rc < 0)
 			fg_job_free(job);
 	}
 	if (rc == 0) {
+		if (keep_mark(offer->agent, &v.catalogue) < 0)
+			return; /* the agent is dead */
 		forget(offer);
 		fg_job_enter(job, FG_STATE_OFFERED);
 	} else if (is_refusal(rc)) {

@@ -87,12 +87,15 @@ static void take_report(struct fake *f, const json_t *report)
 static json_t *head_reply(struct fake *f, const json_t *message)
 {
 	const json_t *offer = json_object_get(message, "offer");
-	fg_autofree char *path = fg_asprintf("%s/net/heads/x.head", f->dir);
+	fg_autofree char *path =
+		fg_asprintf("%s/net/heads/%s.head", f->dir, json_string_value(json_object_get(offer, "digest")));
 
-	return json_pack("{ss ss ss s{ss sO si ss}}", "type", "head-verified", "head_digest",
+	return json_pack("{ss s{sisi} ss ss s{ss sO si ss ss si ss si}}", "type", "head-verified", "catalogue",
+			 "generation", 1, "version", 1, "head_digest",
 			 "00000000000000000000000000000000000000000000000000000000000000aa", "path", path, "manifest",
 			 "id", json_string_value(json_object_get(offer, "fix")), "version",
-			 json_object_get(offer, "version"), "timeout_s", 600, "title", "a fix");
+			 json_object_get(offer, "version"), "timeout_s", 600, "title", "a fix", "context", "chroot",
+			 "payload_bytes", 1000, "severity", "low", "expires_s", 2000000000);
 }
 
 static json_t *failed(const char *code, const char *text)

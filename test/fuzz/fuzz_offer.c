@@ -16,7 +16,7 @@ static void need(bool truth)
 /* What was accepted keeps its promises, and is written as it is read. */
 static void check_offer(const json_t *json)
 {
-	struct fg_offer offer = { 0 }, again = { 0 };
+	struct fg_offer_terms offer = { 0 }, again = { 0 };
 
 	if (fg_offer_parse(json, &offer, NULL) < 0)
 		return;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """For the tests of fixgate-net: keys, a scriptable fix server on loopback, and the other end of its socket (fixgated's)."""
+import hashlib
 import json
 import os
 import pwd
@@ -63,11 +64,20 @@ def openssl(*args, **kw):
     subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kw)
 
 
+CATALOGUE_USAGE = "2.25.339170148893489558699657159158703192831"
+
+
+def rfc3339(epoch):
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
+
+
 class Pki:
     """A CA, and what it issues; EC P-256 keys, good for a day."""
 
     def __init__(self, folder, name="ca"):
         self.folder = folder
+        self.fixes = {}  # (id, version): bundle, what the catalogue has
+        self.made = {}
         self.ca, self.ca_key = self.path(name + ".pem"), self.path(name + ".key")
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
                 "-keyout", self.ca_key, "-out", self.ca, "-subj", "/CN=test " + name,
@@ -86,6 +96,30 @@ class Pki:
                 "-extfile", ext)
         os.chmod(key, 0o600)
         return cert, key
+
+    def online(self, generation=1, usage="critical," + CATALOGUE_USAGE, name=None):
+        """A key for catalogues."""
+        name = name or "online%d" % generation
+        if name not in self.made:
+            self.made[name] = self.issue(name, "/CN=catalogue/serialNumber=%d" % generation, [
+                "keyUsage=critical,digitalSignature", "extendedKeyUsage=" + usage, "subjectKeyIdentifier=hash",
+                "authorityKeyIdentifier=keyid"])
+        return self.made[name]
+
+    def catalogue(self, version=1, generation=1, published=0, lifetime=3600, fixes=None, withdrawn=(), revoked=(), key=None):
+        """published: seconds from now."""
+        began = int(time.time()) + published
+        fixes = self.fixes if fixes is None else fixes
+        text = json.dumps({
+            "format": 1, "version": version, "published": rfc3339(began), "expires": rfc3339(began + lifetime),
+            "fixes": [{"id": i, "version": v, "head": data[48:80].hex(), "bundle": hashlib.sha256(data).hexdigest()}
+                      for (i, v), data in sorted(fixes.items())],
+            "withdrawn": [{"id": i, "version": v} for i, v in sorted(withdrawn)],
+            "revoked": [{"key": k, "name": "revoked"} for k in sorted(revoked)]})
+        cert, key = key or self.online(generation)
+        return subprocess.run(["openssl", "cms", "-sign", "-binary", "-nodetach", "-outform", "DER", "-md", "sha256",
+                               "-nosmimecap", "-signer", cert, "-inkey", key], input=text.encode(), check=True,
+                              stdout=subprocess.PIPE).stdout
 
     def server(self, name, address="127.0.0.1", days="1"):
         san = "IP:" + address if address[:1].isdigit() or ":" in address else "DNS:" + address
@@ -118,6 +152,8 @@ class FixServer:
         self.offers, self.reports, self.guests, self.blobs = [], {}, None, {}
         self.acked = 0
         self.override = None
+        self.pki = pki
+        self.catalogue = None  # bytes; else one that has all that the Pki knows of
         self.open = []
         self.stopped = False
         self.mute = mute  # take the connection, say nothing
@@ -220,12 +256,15 @@ class FixServer:
                 reply(sock, 404, {"error": {"code": "not-found", "text": "no such fix"}})
             else:
                 reply(sock, 200, {"seq": 1})
+        elif key == ("GET", "/v1/catalogue"):
+            reply(sock, 200, self.pki.catalogue(int(time.time())) if self.catalogue is None else self.catalogue)
         elif r.path.startswith("/v1/blobs/") and r.path[10:] in self.blobs:
             self.answer_blob(r, sock, self.blobs[r.path[10:]])
         else:
             reply(sock, 404, {"error": {"code": "not-found", "text": "no such thing"}})
 
     def answer_offers(self, r, sock):
+        new = []
         cursor, end = int(r.query["cursor"]), time.monotonic() + int(r.query["wait_s"])
         with self.lock:
             while not self.stopped:
@@ -285,7 +324,7 @@ class Agent:
     """fixgated's end: starts fixgate-net, sends frames, waits for messages."""
 
     def __init__(self, world, port, address="127.0.0.1", ca=None, cert=None, key=None, start=True, cursor=0, acked=0,
-                 plain_user=SANITIZED, extra=()):
+                 plain_user=SANITIZED, extra=(), **more):
         self.dir = tempfile.mkdtemp(prefix="agent-", dir=world.dir)
         os.chmod(self.dir, 0o755)
         cert_, key_ = world.agent_files
@@ -317,7 +356,7 @@ class Agent:
         other.close()
         self.buffer, self.queue = b"", []
         if start:
-            self.send(type="start", cursor=cursor, acked=acked)
+            self.send(type="start", cursor=cursor, acked=acked, **more)
 
     def send(self, **message):
         data = json.dumps(message).encode()
@@ -428,7 +467,10 @@ class World:
                       os.path.join(self.dir, keys, "publisher.key"), "--cert",
                       os.path.join(self.dir, keys, "publisher.pem"))
         with open(out, "rb") as f:
-            return f.read()
+            data = f.read()
+        if keys == "keys":
+            self.pki.fixes[fix, version] = data
+        return data
 
     def server(self, files=None, **kw):
         if files:

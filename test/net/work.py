@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """fixgate-net at its work, against a well-behaved server: start, sandbox, offers, inventory, reports, heads, tokens."""
 import hashlib
+import json
 import os
 import pwd
 import subprocess
@@ -80,13 +81,14 @@ def report(seq, **more):
 
 def reports(server, agent):
     with tap.case("600 reports arrive in order, in batches of at most 256, and are acknowledged"):
-        import json
         for seq in range(1, 601):
             agent.send(type="report", report=report(seq))
         m = agent.expect("acked", seq=600)
         assert sorted(server.reports) == list(range(1, 601)), m
         sizes = [len(json.loads(r.body)["reports"]) for r in server.requests if r.path == "/v1/reports"]
         assert max(sizes) <= 256 and len(sizes) < 300, sizes
+    with tap.case("they carry the name of the journal"):
+        assert {json.loads(r.body).get("journal") for r in server.requests if r.path == "/v1/reports"} == {"j-1"}
     with tap.case("evidence that is too long for the server is left out, the outcome is not"):
         agent.send(type="report", report=report(601, evidence={"log": "x" * 600000}))
         agent.expect("acked", seq=601)
@@ -110,6 +112,7 @@ def heads(world, server, agent):
         assert data.startswith(head) and m["head_digest"] == head[48:80].hex(), m
         assert m["manifest"]["id"] == "net-fix" and m["manifest"]["version"] == 3, m
         assert m["manifest"]["payload_bytes"] == len(data) - len(head), m
+        assert m["catalogue"]["generation"] == 1 and m["catalogue"]["version"] > 0, m
         assert sorted(m["manifest"]) == ["context", "expires_s", "id", "payload_bytes", "severity", "timeout_s", "title",
                                          "version"], m
     with tap.case("only the head's bytes were asked for"):
@@ -232,7 +235,7 @@ def main():
     world.path_of_open_key = lambda: open_key(world)
     server = world.server()
     try:
-        agent = Agent(world, server.port)
+        agent = Agent(world, server.port, journal="j-1")
         with tap.case("it comes online"):
             assert agent.expect("online")["online"] is True
         sandbox(agent)

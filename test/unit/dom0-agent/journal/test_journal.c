@@ -2,6 +2,7 @@
 #include <check.h>
 #include <dom0-agent/journal/journal.h>
 #include <lib/util.h>
+#include <sqlite3.h>
 
 #include <string.h>
 #include <sys/wait.h>
@@ -261,12 +262,60 @@ START_TEST(an_entry_is_whole_or_not_there)
 }
 END_TEST
 
+START_TEST(the_mark_of_the_catalogue_only_grows)
+{
+	static const struct {
+		struct fg_catalogue_mark in, then;
+	} steps[] = { { { 1, 5 }, { 1, 5 } }, { { 1, 4 }, { 1, 5 } },
+		      { { 1, 5 }, { 1, 5 } }, { { 1, INT64_MAX }, { 1, INT64_MAX } },
+		      { { 2, 1 }, { 2, 1 } }, { { 1, INT64_MAX }, { 2, 1 } },
+		      { { 2, 2 }, { 2, 2 } } };
+	struct fg_catalogue_mark mark = { 9, 9 };
+
+	ck_assert_int_eq(fg_journal_catalogue(j, &mark, NULL), 0);
+	ck_assert_uint_eq(mark.generation, 0);
+	ck_assert_uint_eq(mark.version, 0);
+	for (size_t i = 0; i < FG_COUNT(steps); i++) {
+		const struct fg_journal_entry e = { .catalogue = &steps[i].in };
+		ck_assert_int_eq(fg_journal_write(j, &e, NULL), 0);
+		ck_assert_int_eq(fg_journal_catalogue(j, &mark, NULL), 0);
+		ck_assert_uint_eq(mark.generation, steps[i].then.generation);
+		ck_assert_uint_eq(mark.version, steps[i].then.version);
+	}
+}
+END_TEST
+
+/* A new one has a name of its own and keeps it; one of version 1 reported without a name and goes on so. */
+START_TEST(names)
+{
+	fg_autofree char *first = NULL, *again = NULL, *old = NULL;
+	sqlite3 *db = NULL;
+
+	ck_assert_int_eq(fg_journal_name(j, &first, NULL), 0);
+	reopen();
+	ck_assert_int_eq(fg_journal_name(j, &again, NULL), 0);
+	ck_assert_uint_eq(strlen(first), 36);
+	ck_assert_str_eq(first, again);
+	fg_journal_close(j);
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(
+		sqlite3_exec(db, "DROP TABLE name; DROP TABLE catalogue; PRAGMA user_version=1", NULL, NULL, NULL),
+		SQLITE_OK);
+	sqlite3_close(db);
+	ck_assert_int_eq(fg_journal_open(path, &j, NULL), 0);
+	ck_assert_int_eq(fg_journal_name(j, &old, NULL), 0);
+	ck_assert_str_eq(old, "");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("journal");
 	TCase *t = tcase_create("journal");
 
 	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, the_mark_of_the_catalogue_only_grows);
+	tcase_add_test(t, names);
 	tcase_add_test(t, job_comes_back_as_it_was);
 	tcase_add_test(t, sequence_numbers_are_never_used_again);
 	tcase_add_test(t, inbox_and_cursor_go_together);

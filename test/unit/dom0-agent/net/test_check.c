@@ -23,7 +23,7 @@ static json_t *good_offer(void)
 
 START_TEST(an_offer_is_read_and_written)
 {
-	struct fg_offer o = { 0 }, again = { 0 };
+	struct fg_offer_terms o = { 0 }, again = { 0 };
 	json_t *j = good_offer();
 
 	ck_assert_int_eq(fg_offer_parse(j, &o, NULL), 0);
@@ -78,7 +78,7 @@ static const char *const wrong[][2] = {
 
 START_TEST(a_wrong_field_refuses_the_offer)
 {
-	struct fg_offer o, before;
+	struct fg_offer_terms o, before;
 	struct fg_error err = FG_ERROR_INIT;
 	json_t *j = good_offer();
 	char *text = fg_asprintf("{\"v\":%s}", wrong[_i][1]);
@@ -100,7 +100,7 @@ END_TEST
 
 START_TEST(what_is_no_object_is_no_offer)
 {
-	struct fg_offer o;
+	struct fg_offer_terms o;
 	json_t *j = json("[\"seq\"]");
 
 	ck_assert_int_eq(fg_offer_parse(j, &o, NULL), -FG_EFORMAT);
@@ -175,13 +175,16 @@ START_TEST(a_head_verified_message_is_checked)
 	struct fg_head_verified v;
 
 	for (size_t i = 0; i < FG_COUNT(paths); i++) {
-		json_t *j = json_pack("{s:s, s:o, s:s}", "head_digest", D, "manifest", fg_head_summary_json(&m), "path",
-				      paths[i]);
+		json_t *j = json_pack("{s:s, s:o, s:s, s:{s:i, s:i}}", "head_digest", D, "manifest",
+				      fg_head_summary_json(&m), "path", paths[i], "catalogue", "generation", 2,
+				      "version", 9);
 		memset(&v, 0x5a, sizeof(v));
 		ck_assert_int_eq(fg_head_verified_parse(j, &v, NULL), i < 2 ? 0 : -FG_EFORMAT);
 		if (i < 2) {
 			ck_assert_str_eq(v.file, D ".head");
 			ck_assert_str_eq(v.fix, "demo-1");
+			ck_assert_uint_eq(v.catalogue.generation, 2);
+			ck_assert_uint_eq(v.catalogue.version, 9);
 			ck_assert_str_eq(v.title, m.title);
 			ck_assert_int_eq(v.context, FG_CONTEXT_OUTSIDE);
 			ck_assert_uint_eq(v.timeout_s, 60);

@@ -157,6 +157,9 @@ START_TEST(offers_are_checked)
 		{ "version", "-1" },
 		{ "version", "1.5" },
 		{ "bytes", "0" },
+		{ "bytes", "79" },
+		{ "bytes", "9223372036854775807" },
+		{ "guest", "\"F19A0000-0000-4000-8000-000000000011\"" },
 		{ "digest", "\"ab\"" },
 		{ "digest", "\"zz00000000000000000000000000000000000000000000000000000000000000\"" },
 		{ "digest", "null" },
@@ -165,9 +168,9 @@ START_TEST(offers_are_checked)
 
 	for (size_t i = 0; i <= FG_COUNT(bad); i++) {
 		fg_autojson json_t *offer =
-			json_pack("{si ss ss si si ss}", "seq", 1, "guest", "F19A0000-0000-4000-8000-000000000011",
+			json_pack("{si ss ss si si ss}", "seq", 1, "guest", "f19a0000-0000-4000-8000-000000000011",
 				  "fix", "demo-1.2+x", "version", 3, "bytes", 1000, "digest",
-				  "AB00000000000000000000000000000000000000000000000000000000000000");
+				  "ab00000000000000000000000000000000000000000000000000000000000000");
 		if (i == FG_COUNT(bad)) {
 			ck_assert_int_eq(fg_offer_parse(offer, &terms, NULL), 0);
 			ck_assert_str_eq(terms.guest, "f19a0000-0000-4000-8000-000000000011");
