@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <server/api/catalogue.h>
 #include <server/http/tls.h>
+#include <server/rollout/engine.h>
 #include <server/store/certs.h>
 #include <signal.h>
 #include <string.h>
@@ -213,6 +214,11 @@ static void signals_set(struct running *r)
 		abort();
 }
 
+static void rollout_wake(const char *host, void *poll)
+{
+	fg_poll_wake(poll, host);
+}
+
 static int start(struct running *r, struct fg_error *err)
 {
 	const struct fg_worker *w = r->worker;
@@ -240,6 +246,7 @@ static int start(struct running *r, struct fg_error *err)
 	api->leader = w->leader;
 	api->poll = fg_poll_new(r->base, api->store);
 	fg_poll_on_wake(api->poll, tell_wake, r);
+	api->rollouts = fg_rollouts_new(r->base, api->store, rollout_wake, api->poll);
 	api->publisher = fg_publisher_new(r->base, api);
 	api->catalogues = fg_catalogues_new(api);
 	api->enroller = fg_enroller_new(r->base, api, w->signer);
@@ -253,6 +260,7 @@ static void stop(struct running *r)
 	fg_publisher_free(r->api.publisher);
 	fg_catalogues_free(r->api.catalogues);
 	fg_enroller_free(r->api.enroller);
+	fg_rollouts_free(r->api.rollouts);
 	fg_poll_free(r->api.poll);
 	fg_http_free(r->http);
 	fg_store_close(r->api.store);

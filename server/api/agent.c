@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <fixgate/protocol.h>
 #include <openssl/sha.h>
+#include <server/rollout/engine.h>
 #include <string.h>
 
 #define NICS_MAX 64
@@ -292,6 +293,8 @@ int fg_api_reports(struct fg_request *req, void *ctx, json_t **answer, struct fg
 	reports_free(reports, n);
 	if (rc < 0)
 		return rc;
+	if (fg_store_rollouts_touched(api->store))
+		fg_rollouts_kick(api->rollouts);
 	*answer = json_pack("{s:I}", "acked", (json_int_t)acked);
 	if (json_array_size(refused) > 0)
 		json_object_set(*answer, "refused", refused);

@@ -9,6 +9,7 @@
 #include <server/store/store.h>
 
 struct fg_publisher;
+struct fg_rollouts;
 struct fg_enroller;
 struct fg_bus;
 struct fg_catalogues;
@@ -19,6 +20,7 @@ struct fg_api {
 	struct fg_store *store;
 	struct fg_poll *poll;
 	struct fg_publisher *publisher;
+	struct fg_rollouts *rollouts; /* server/rollout/engine.h */
 	struct fg_enroller *enroller;
 	struct fg_bus *bus;
 	struct fg_metrics *metrics;
@@ -60,6 +62,12 @@ int fg_api_certificates(struct fg_request *req, void *ctx, json_t **answer, stru
 int fg_api_metrics(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 int fg_api_history(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 int fg_api_labels(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+/* rollouts.c */
+int fg_api_rollouts(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_rollout_create(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_rollout(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_rollout_control(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
+int fg_api_cancel(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 /* publish.c */
 int fg_api_publish(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err);
 

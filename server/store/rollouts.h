@@ -116,9 +116,19 @@ int fg_store_rollout_expire(struct fg_store *store, const struct fg_store_rollou
 			    size_t *n, struct fg_error *err) FG_MUST_CHECK;
 /* The oldest offer that has no end yet, 0 = none. */
 int fg_store_rollout_oldest(struct fg_store *store, int64_t id, int64_t *at_ms, struct fg_error *err) FG_MUST_CHECK;
-/* Failed (and cancelled, skipped) targets wait again; *n = how many. */
-int fg_store_rollout_retry(struct fg_store *store, int64_t id, int64_t now_ms, size_t *n,
+/* Cancelled targets wait again, with failed also the failed and the skipped ones; *n = how many. */
+int fg_store_rollout_retry(struct fg_store *store, int64_t id, bool failed, int64_t now_ms, size_t *n,
 			   struct fg_error *err) FG_MUST_CHECK;
+
+/* Clients that are in an inventory now, by UUID: what a selector looks at. */
+struct fg_store_guest_row {
+	const char *uuid, *name, *host, *os;
+};
+typedef int (*fg_store_guest_fn)(const struct fg_store_guest_row *row, void *arg, struct fg_error *err);
+int fg_store_guests(struct fg_store *store, fg_store_guest_fn fn, void *arg, struct fg_error *err) FG_MUST_CHECK;
+/* The version that would be offered: 0 = the newest. NOTFOUND, REFUSED as for an offer. */
+int fg_store_fix_version(struct fg_store *store, const char *fix, int64_t *version, int64_t now_ms,
+			 struct fg_error *err) FG_MUST_CHECK;
 
 /* Has a report changed a target since this was last asked? */
 bool fg_store_rollouts_touched(struct fg_store *store);

@@ -214,3 +214,25 @@ bool fg_store_rollouts_touched(struct fg_store *store)
 	store->rollouts_touched = false;
 	return touched;
 }
+
+int fg_store_guests(struct fg_store *store, fg_store_guest_fn fn, void *arg, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT c.uuid, c.name, h.name, c.os FROM client c JOIN host h ON h.id = c.host_id"
+			     " WHERE c.present = 1 ORDER BY c.uuid",
+			     "");
+
+	while (rc == 0 && (rc = fg_db_step(&store->db, st, err)) > 0) {
+		struct fg_store_guest_row row = { fg_db_text(st, 0), fg_db_text(st, 1), fg_db_text(st, 2),
+						  fg_db_text(st, 3) };
+		rc = fn(&row, arg, err);
+	}
+	return rc;
+}
+
+int fg_store_fix_version(struct fg_store *store, const char *fix, int64_t *version, int64_t now_ms,
+			 struct fg_error *err)
+{
+	return fg_sqlite_fix_to_offer(store, fix, version, now_ms, err);
+}

@@ -281,45 +281,47 @@ int fg_store_rollout_oldest(struct fg_store *store, int64_t id, int64_t *at_ms, 
 	return 0;
 }
 
-static int retry(struct fg_store *store, int64_t id, int64_t now_ms, size_t *n, struct fg_error *err)
+static int retry(struct fg_store *store, int64_t id, bool failed, int64_t now_ms, size_t *n, struct fg_error *err)
 {
+	int64_t moved[FG_ROLLOUT_WAVES_MAX] = { 0 }, total = 0;
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(&store->db, &st, err,
-			     "SELECT wave, state, n FROM rollout_wave WHERE rollout_id = ? AND n > 0 AND"
-			     " state IN ('failed', 'cancelled', 'skipped')",
-			     "i", id);
-	int64_t total = 0;
+			     "SELECT wave, n FROM rollout_wave WHERE rollout_id = ? AND n > 0 AND (state = 'cancelled'"
+			     " OR (? = 1 AND state IN ('failed', 'skipped')))",
+			     "ii", id, (int64_t)failed);
 
-	if (rc < 0)
-		return rc;
-	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
-		total += fg_db_int(st, 2);
-		rc = fg_sqlite_wave_count(store, id, fg_db_int(st, 0), FG_TARGET_WAITING, fg_db_int(st, 2), err);
-		if (rc < 0)
-			return rc;
+	while (rc == 0 && (rc = fg_db_step(&store->db, st, err)) > 0) {
+		moved[fg_db_int(st, 0) % FG_ROLLOUT_WAVES_MAX] += fg_db_int(st, 1);
+		total += fg_db_int(st, 1);
+		rc = 0;
 	}
+	for (int64_t w = 0; w < FG_ROLLOUT_WAVES_MAX && rc == 0; w++)
+		if (moved[w])
+			rc = fg_sqlite_wave_count(store, id, w, FG_TARGET_WAITING, moved[w], err);
 	if (rc == 0)
 		rc = fg_db_run(&store->db, err,
-			       "UPDATE rollout_wave SET n = 0 WHERE rollout_id = ? AND"
-			       " state IN ('failed', 'cancelled', 'skipped')",
-			       "i", id);
+			       "UPDATE rollout_wave SET n = 0 WHERE rollout_id = ? AND (state = 'cancelled'"
+			       " OR (? = 1 AND state IN ('failed', 'skipped')))",
+			       "ii", id, (int64_t)failed);
 	if (rc == 0)
-		rc = fg_db_run(&store->db, err,
-			       "UPDATE rollout_target SET state = 'waiting', reason = NULL, at_ms = ? WHERE"
-			       " rollout_id = ? AND state IN ('failed', 'cancelled', 'skipped')",
-			       "ii", now_ms, id);
+		rc = fg_db_run(
+			&store->db, err,
+			"UPDATE rollout_target SET state = 'waiting', reason = NULL, at_ms = ? WHERE"
+			" rollout_id = ? AND (state = 'cancelled' OR (? = 1 AND state IN ('failed', 'skipped')))",
+			"iii", now_ms, id, (int64_t)failed);
 	*n = (size_t)total;
 	return rc;
 }
 
-int fg_store_rollout_retry(struct fg_store *store, int64_t id, int64_t now_ms, size_t *n, struct fg_error *err)
+int fg_store_rollout_retry(struct fg_store *store, int64_t id, bool failed, int64_t now_ms, size_t *n,
+			   struct fg_error *err)
 {
 	size_t count = 0;
 	int rc = fg_db_begin(&store->db, err);
 
 	if (rc < 0)
 		return rc;
-	rc = fg_db_end(&store->db, retry(store, id, now_ms, &count, err), err);
+	rc = fg_db_end(&store->db, retry(store, id, failed, now_ms, &count, err), err);
 	if (rc == 0)
 		*n = count;
 	return rc;

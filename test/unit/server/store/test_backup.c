@@ -214,6 +214,7 @@ int main(void)
 	Suite *s = suite_create("backup");
 	TCase *t = tcase_create("backup");
 
+	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, kit_teardown);
 	tcase_add_test(t, an_older_schema_comes_along_with_its_data);
 	tcase_add_test(t, every_version_comes_to_the_newest);

@@ -252,6 +252,7 @@ int main(void)
 	Suite *s = suite_create("lists");
 	TCase *t = tcase_create("lists");
 
+	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, kit_setup, kit_teardown);
 	tcase_add_test(t, filters);
 	tcase_add_test(t, pages_go_along_indexes);
