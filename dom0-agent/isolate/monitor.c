@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The filter dies with a netdev.  vif-fixgate arms a new one before its first frame; here the agent arms all netdevs of
- * marked guests at its start, and those of a guest whenever its toolstack says that something changed.
+ * The filter dies with a netdev.  vif-fixgate arms a new one before its first frame; the guard (guard.h) when the kernel
+ * tells of it; here the agent arms all netdevs of marked guests at its start, and those of a guest whenever its toolstack
+ * or the guard says that something changed.
  *
  * A sweep asks the toolstacks for one marked guest and arms what it has.
  */
@@ -108,6 +109,9 @@ static void on_found(void *arg, int rc, const struct fg_guest *guest, const stru
 		rc = agent->isolator_ops->marked(agent->isolator, sweep->uuid, &marked, &err);
 	if (rc == 0 && marked)
 		rc = agent->isolator_ops->isolate(agent->isolator, guest, false, &err);
+	if (rc == 0 && marked && guest->refusal) /* a device that came after the isolation */
+		fg_log_err("guest=%s is isolated, but has what the filter may not reach: %s", sweep->uuid,
+			   guest->refusal);
 	if (rc < 0) {
 		fg_log_warn("guest=%s cannot be armed now: %s", sweep->uuid, err.text);
 		sweep->unreachable = true;

@@ -49,6 +49,23 @@ void fg_guest_refuse(struct fg_guest *g, const char *fmt, ...)
 	g->refusal = fg_strdup(text);
 }
 
+void fg_guest_refuse_argument(struct fg_guest *g, const char *arg)
+{
+	static const char *const options[] = { "-net", "-nic" };
+	static const char *const parts[] = { "virtio-net", "e1000",   "rtl8139",  "pcnet", "ne2k",
+					     "vmxnet",	   "usb-net", "usb-host", "vfio",  "netdev=" };
+	bool nic = false;
+
+	if (strncmp(arg, "--", 2) == 0)
+		arg++;
+	for (size_t i = 0; i < FG_COUNT(options); i++)
+		nic |= strncmp(arg, options[i], strlen(options[i])) == 0;
+	for (size_t i = 0; i < FG_COUNT(parts); i++)
+		nic |= strstr(arg, parts[i]) != NULL;
+	if (nic)
+		fg_guest_refuse(g, "its device model is given '%.100s', which may be a way to the network", arg);
+}
+
 bool fg_netdev_exists(const char *name)
 {
 	char path[32 + IFNAMSIZ];

@@ -9,6 +9,9 @@
 
 /* The first reason stays. */
 void fg_guest_refuse(struct fg_guest *g, const char *fmt, ...) FG_PRINTF(2, 3);
+/* An argument of the device model that may make a NIC beside those of the definition (-netdev user goes through dom0's own
+ * network) is a refusal. */
+void fg_guest_refuse_argument(struct fg_guest *g, const char *arg);
 
 bool fg_netdev_exists(const char *name);
 /* Adds the netdev if it exists in dom0 and is not there yet. */

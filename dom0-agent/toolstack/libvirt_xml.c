@@ -207,6 +207,18 @@ static int devices_from_xml(const xmlNode *devices, bool xen, struct fg_guest *g
 	return 0;
 }
 
+/* <qemu:commandline> and <xen:commandline>: <arg value="…"/>. */
+static void refuse_arguments(const xmlNode *root, struct fg_guest *g)
+{
+	for (xmlNode *line = root->children; line; line = line->next) {
+		for (xmlNode *c = is(line, "commandline") ? line->children : NULL; c; c = c->next) {
+			fg_autofree char *value = is(c, "arg") ? attribute(c, "value") : NULL;
+			if (value)
+				fg_guest_refuse_argument(g, value);
+		}
+	}
+}
+
 int fg_libvirt_guest_from_xml(const char *xml, bool xen, struct fg_guest *out, struct fg_error *err)
 {
 	size_t len = strlen(xml);
@@ -227,6 +239,7 @@ int fg_libvirt_guest_from_xml(const char *xml, bool xen, struct fg_guest *out, s
 	g.domid = id ? (uint32_t)strtoul(id, NULL, 10) : 0;
 	g.memory_mb = memory_mb(root);
 	int rc = devices_from_xml(child(root, "devices"), xen, &g, err);
+	refuse_arguments(root, &g);
 	if (rc < 0) {
 		fg_guest_release(&g);
 		return rc;

@@ -82,10 +82,25 @@ static bool pci_is_nic(const json_t *pci)
 	return fg_file_read(path, 64, &class, NULL, NULL) < 0 || !strncmp(class, "0x02", 4);
 }
 
+/* device_model_args=, device_model_args_pv=, device_model_args_hvm= */
+static void refuse_arguments(const json_t *b_info, struct fg_guest *g)
+{
+	static const char *const lists[] = { "extra", "extra_pv", "extra_hvm" };
+	size_t k;
+	json_t *arg;
+
+	for (size_t i = 0; i < FG_COUNT(lists); i++)
+		json_array_foreach (json_object_get(b_info, lists[i]), k, arg)
+			if (json_is_string(arg))
+				fg_guest_refuse_argument(g, json_string_value(arg));
+}
+
 static void refuse_devices(const json_t *config, struct fg_guest *g)
 {
 	size_t i;
 	json_t *pci;
+
+	refuse_arguments(json_object_get(config, "b_info"), g);
 
 	json_array_foreach (json_object_get(config, "pcidevs"), i, pci)
 		if (pci_is_nic(pci))

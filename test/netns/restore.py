@@ -114,6 +114,17 @@ def problems(tap):
     tap.ok(rc == 0 and "1 guests" in out, "other files in the folder are let alone", out)
 
 
+def never_the_hosts(tap):
+    """A NIC of this machine is refused.  Asked with verify, which changes nothing."""
+    names = [n for n in os.listdir("/sys/class/net") if os.path.exists("/sys/class/net/%s/device" % n)]
+    if not names:
+        tap.ok(True, "a NIC of the host is refused # SKIP this machine has none")
+    for name in names:
+        p = subprocess.run([os.path.join(BIN, "netback-filter"), "verify", "--guest", UUID, "--dev", name, "--mac", GM,
+                            "--closed"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        tap.ok(p.returncode == 4 and "NIC of this host" in p.stdout, "%s of this machine is refused" % name, p.stdout)
+
+
 def units(tap):
     """systemd takes the units, with the order that the quarantine needs."""
     def read(name):
@@ -145,7 +156,7 @@ def units(tap):
 def main():
     need_root()
     tap = Tap(__file__)
-    for section in (restores, problems, units):
+    for section in (restores, problems, never_the_hosts, units):
         tap.section(section)
     tap.done()
 

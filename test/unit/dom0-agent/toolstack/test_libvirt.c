@@ -49,6 +49,12 @@ static const struct {
 	{ XML(DISK "<interface type='hostdev'><mac address='00:16:3e:99:00:13'/></interface>"), "passed through" },
 	{ XML(DISK "<interface type='direct'><mac address='00:16:3e:99:00:13'/></interface>"), "macvtap" },
 	{ XML(DISK "<interface type='vhostuser'><mac address='00:16:3e:99:00:13'/></interface>"), "vhostuser" },
+	{ XML(DISK "<interface type='user'><mac address='00:16:3e:99:00:13'/></interface>"), "type user" },
+	{ XML(DISK "<interface type='vdpa'><mac address='00:16:3e:99:00:13'/></interface>"), "type vdpa" },
+	{ XML(DISK "<redirdev bus='usb' type='spicevmc'/>"), "redirected USB" },
+	{ XML(DISK NIC("") "</devices><qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
+			   "<qemu:arg value='-netdev'/><qemu:arg value='user,id=n'/></qemu:commandline><devices>"),
+	  "'-netdev'" },
 	{ XML(DISK "<hostdev mode='subsystem' type='pci'><source><address domain='9' bus='200' slot='1' function='0'/>"
 		   "</source></hostdev>"),
 	  "host device" },

@@ -84,6 +84,11 @@ static const struct {
 	{ "\"disks\":[{", "\"pcidevs\":[{\"domain\":9,\"bus\":200,\"dev\":1,\"func\":1}],\"disks\":[{",
 	  "passed through" },
 	{ "\"disks\":[{", "\"pvcallsifs\":[{\"devid\":0}],\"disks\":[{", "PV calls" },
+	{ "\"nictype\":\"vif\"", "\"backend_domid\":3", "driver domain" },
+	{ "\"disks\":[{", "\"usbdevs\":[{\"ctrl\":0}],\"disks\":[{", "USB devices" },
+	{ "\"max_vcpus\":1", "\"extra\":[\"-netdev\",\"user,id=n\"]", "'-netdev'" },
+	{ "\"max_vcpus\":1", "\"extra_hvm\":[\"-m\",\"1\",\"--nic\"]", "'-nic'" },
+	{ "\"max_vcpus\":1", "\"extra_pv\":[\"-device\",\"vfio-pci,host=01:00.0\"]", "vfio-pci" },
 	{ "\"mac\":\"00:16:3e:99:00:11\",", "", "no fixed MAC" },
 	{ "\"readwrite\":1", "\"is_cdrom\":1", "no disk" },
 };
@@ -96,6 +101,18 @@ START_TEST(what_cannot_be_worked_on_is_refused)
 	ck_assert_int_eq(fg_xl_guest_from_json(json, &g, NULL), 0);
 	ck_assert_ptr_nonnull(g.refusal);
 	ck_assert_msg(strstr(g.refusal, refusals[_i].refusal) != NULL, "%s", g.refusal);
+	fg_guest_release(&g);
+}
+END_TEST
+
+START_TEST(harmless_arguments_are_no_refusal)
+{
+	fg_autojson json_t *json = with(live_text, "\"max_vcpus\":1",
+					"\"extra\":[\"-device\",\"virtio-rng-pci\",\"-name\",\"internet\",\"n-nic\"]");
+	struct fg_guest g;
+
+	ck_assert_int_eq(fg_xl_guest_from_json(json, &g, NULL), 0);
+	ck_assert_ptr_null(g.refusal);
 	fg_guest_release(&g);
 }
 END_TEST
@@ -165,6 +182,7 @@ int main(void)
 
 	tcase_add_test(t, guest_from_json);
 	tcase_add_loop_test(t, what_cannot_be_worked_on_is_refused, 0, (int)FG_COUNT(refusals));
+	tcase_add_test(t, harmless_arguments_are_no_refusal);
 	tcase_add_test(t, broken_json_is_an_error);
 	tcase_add_test(t, file_that_yields_the_guest);
 	tcase_add_loop_test(t, file_that_does_not, 0, (int)FG_COUNT(differences));
