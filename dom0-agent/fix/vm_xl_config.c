@@ -83,6 +83,9 @@ int fg_vm_xl_config_new(libxl_ctx *ctx, const struct fg_fixvm_spec *spec, struct
 	d->c_info.type = type;
 	d->c_info.name = fg_strdup(spec->name);
 	libxl_domain_build_info_init_type(&d->b_info, type);
+	/* It never migrates, so it may read the processor's time stamp itself: on a host without an invariant one Xen would
+	 * trap and emulate each reading. */
+	d->b_info.tsc_mode = LIBXL_TSC_MODE_NATIVE;
 	if (libxl_uuid_from_string(&d->c_info.uuid, spec->uuid))
 		rc = fg_error_set(err, FG_EFORMAT, "fix VM: UUID '%s'", spec->uuid);
 	else if (strncmp(spec->name, FG_FIXVM_NAME_PREFIX, strlen(FG_FIXVM_NAME_PREFIX)) != 0)
