@@ -152,7 +152,7 @@ bench: all ## measurements side by side, as ratios
 flow-doc: ## write the state table of docs/flow.md from the code
 	@test/flow-doc docs/flow.md
 
-install: all ## install into $(DESTDIR)$(PREFIX)
+install: all $(filter %-systemd install-fixgate-enrol,$(INSTALL_HOOKS)) ## install into $(DESTDIR)$(PREFIX)
 	$(Q)install -d $(addprefix $(DESTDIR),$(PREFIX)/sbin $(PREFIX)/bin $(PREFIX)/libexec/fixgate $(PREFIX)/lib/fixgate \
 		/etc/fixgate /etc/xen/scripts $(PREFIX)/share/man/man1 $(PREFIX)/share/man/man5 $(PREFIX)/share/man/man8 $(PREFIX)/lib/systemd/system)
 	$(Q)install -s -m 755 $(addprefix $(O)/bin/,fixgated netback-filter fixgate-server) $(DESTDIR)$(PREFIX)/sbin/
@@ -161,7 +161,6 @@ install: all ## install into $(DESTDIR)$(PREFIX)
 	$(Q)install -m 755 netback-filter/vif-fixgate $(DESTDIR)/etc/xen/scripts/
 	$(Q)install -m 644 $(O)/fixvm/vmlinux $(O)/fixvm/initrd $(DESTDIR)$(PREFIX)/lib/fixgate/
 	$(Q)for s in 1 5 8; do install -m 644 docs/man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s/; done
-	$(Q)install -m 644 dom0-agent/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system/
 
 clean: ## remove the build folder
 	rm -rf $(O)

@@ -2,4 +2,5 @@
 -include dom0-agent/isolate/module.mk
 -include dom0-agent/toolstack/module.mk
 -include dom0-agent/net/module.mk
+-include dom0-agent/ctl/module.mk
 -include dom0-agent/systemd/module.mk

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 -include server/bundle/module.mk
+-include server/systemd/module.mk
 server_store := $(sort $(wildcard server/store/*.c))
 server_http := $(addprefix server/http/,connection.c http.c listen.c range.c request.c tls.c) server/bus.c server/metrics.c
 server_api := $(sort $(wildcard server/api/*.c))
@@ -15,7 +16,7 @@ $(eval $(call program,fixgate-admin,$(sort $(wildcard server/admin/*.c)) server/
 $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_range.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
 $(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
-QUICK_TESTS += test/server/api.py
+QUICK_TESTS += $(addprefix test/server/,api.py enrol.py roles.py serve.py)
 include server/store/tests.mk
 
 INSTALL_HOOKS += install-server

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOCK_WAIT_S 10
+#define LOCK_WAIT_S 5
 #define STABLE_MS 2000 /* a child that lived shorter is replaced after … */
 #define RESPAWN_MS 1000
 
@@ -101,7 +101,8 @@ static void child_main(struct parent *p, enum kind kind, unsigned box, pid_t par
 	sigemptyset(&none);
 	signal(SIGHUP, SIG_IGN); /* those of the terminal are the parent's */
 	signal(SIGINT, SIG_IGN);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (kind != WORKER) /* a worker opens them when it is ready for them */
+		sigprocmask(SIG_SETMASK, &none, NULL);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
 		_exit(1);
 	if (kind != SIGNER) {
@@ -403,7 +404,7 @@ static void on_signal(struct parent *p, int signo)
 	case SIGUSR1:
 		tell_children(p, SIGUSR1, true);
 		break;
-	default: /* SIGTERM, SIGINT */
+	default: /* SIGTERM, SIGINT, SIGQUIT */
 		fg_log_info("signal %d: ending", signo);
 		sd_notify(0, "STOPPING=1");
 		p->ending++;
@@ -438,7 +439,7 @@ static void run(struct parent *p)
 
 int fg_serve(const struct fg_serve *serve, struct fg_error *err)
 {
-	static const int signals[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGUSR1 };
+	static const int signals[] = { SIGCHLD, SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1 };
 	struct parent p = { .serve = serve, .lock = -1 };
 
 	signal(SIGPIPE, SIG_IGN);

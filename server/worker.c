@@ -56,7 +56,8 @@ static void on_end(evutil_socket_t signo, short what, void *arg)
 		return;
 	}
 	r->ending = true;
-	fg_http_drain(r->http, signo == SIGQUIT ? FG_WORKER_RELOAD_DRAIN_MS : FG_WORKER_DRAIN_MS, on_drained, r);
+	fg_http_drain(r->http, signo == SIGQUIT ? FG_WORKER_RELOAD_DRAIN_MS : FG_WORKER_DRAIN_MS, signo == SIGQUIT,
+		      on_drained, r);
 	fg_poll_end(r->api.poll);
 }
 
@@ -209,6 +210,9 @@ static void signals_set(struct running *r)
 		if (!r->signals[i] || event_add(r->signals[i], NULL) < 0)
 			abort();
 	}
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	r->mail = event_new(r->base, fg_bus_fd(r->worker->bus), EV_READ | EV_PERSIST, on_mail, r);
 	if (!r->mail || event_add(r->mail, NULL) < 0)
 		abort();

@@ -44,6 +44,7 @@ static const char usage[] = "usage: fixgatectl [--json] status | guests | jobs |
 			    "       fixgatectl [--json] remediate GUEST --fix ID [--wait] [--timeout SECONDS]\n"
 			    "       fixgatectl [--json] isolate GUEST | release GUEST\n"
 			    "       fixgatectl [--json] resolve JOB --go-on | --give-up\n"
+			    "       fixgatectl enrol --server ADDRESS:PORT --code CODE | renew\n"
 			    "See fixgatectl(1).\n";
 
 static int code_of(const char *name)
@@ -346,8 +347,29 @@ static int run(const struct options *o, int *status, struct fg_error *err)
 	return rc;
 }
 
+/* enrol and renew work without fixgated and need TLS: they are another program, beside this one or in its place. */
+static void exec_enrol(char **argv)
+{
+	static const char installed[] = "/usr/libexec/fixgate/fixgate-enrol";
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash = n > 0 ? memrchr(self, '/', (size_t)n) : NULL;
+
+	if (slash) {
+		*slash = '\0';
+		fg_autofree char *path = fg_asprintf("%s/fixgate-enrol", self);
+		execv(path, argv);
+	}
+	execv(installed, argv);
+	fprintf(stderr, "fixgatectl: %s: %s\n", installed, strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
+	if (argc > 1 && (!strcmp(argv[1], "enrol") || !strcmp(argv[1], "renew"))) {
+		exec_enrol(argv);
+		return 1;
+	}
 	struct options o = { .config = FG_AGENT_CONFIG };
 	struct fg_error err = FG_ERROR_INIT;
 	int status = 1;

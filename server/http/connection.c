@@ -92,6 +92,7 @@ static void half_open_end(struct connection *c)
 	TAILQ_REMOVE(&c->http->half_open, c, half);
 	c->http->n_half_open--;
 	c->http->setup.metrics->half_open--;
+	fg_connection_drain_check(c->http);
 }
 
 /* After a new connection was counted. */
@@ -139,7 +140,7 @@ void fg_connection_drain_check(struct fg_http *http)
 {
 	struct timeval now = { 0, 0 };
 
-	if (http->drain && http->replying == 0)
+	if (http->drain && http->replying == 0 && (!http->patient || http->n_half_open == 0))
 		event_add(http->drain, &now);
 }
 

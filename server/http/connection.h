@@ -35,7 +35,7 @@ struct fg_http {
 	TAILQ_HEAD(connections, connection) all;
 	TAILQ_HEAD(half_open, connection) half_open; /* the oldest first */
 	void *clients; /* tsearch(3) tree of client */
-	bool resting;
+	bool resting, patient; /* patient: the drain waits for half-open ones */
 	size_t replying; /* connections that owe a reply */
 	struct event *drain; /* its deadline; not NULL while draining */
 	void (*drained)(void *arg);

@@ -238,7 +238,7 @@ bool fg_http_is_draining(const struct fg_http *http)
 	return http->drain != NULL;
 }
 
-void fg_http_drain(struct fg_http *http, int ms, void (*done)(void *arg), void *arg)
+void fg_http_drain(struct fg_http *http, int ms, bool patient, void (*done)(void *arg), void *arg)
 {
 	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
 
@@ -246,6 +246,7 @@ void fg_http_drain(struct fg_http *http, int ms, void (*done)(void *arg), void *
 		return;
 	for (size_t i = 0; i < http->n_listeners; i++)
 		evconnlistener_disable(http->listeners[i]);
+	http->patient = patient;
 	http->drained = done;
 	http->drained_arg = arg;
 	http->drain = evtimer_new(http->setup.base, on_drained, http);

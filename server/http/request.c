@@ -119,7 +119,10 @@ void fg_request_text(struct fg_request *req, int status, const char *type, const
 	fg_request_header(req, "Content-Type", "%s", type);
 	fg_request_header(req, "Cache-Control", "no-store");
 	close_if_draining(req);
-	if (!out || (text && evbuffer_add(out, text, strlen(text)) < 0))
+	bool head = evhttp_request_get_command(req->ev) == EVHTTP_REQ_HEAD;
+	if (head && text) /* the length that GET would have, and nothing else (RFC 9110, 9.3.2) */
+		fg_request_header(req, "Content-Length", "%zu", strlen(text));
+	if (!out || (text && !head && evbuffer_add(out, text, strlen(text)) < 0))
 		abort();
 	evhttp_send_reply(req->ev, status, NULL, out);
 	evbuffer_free(out);

@@ -14,7 +14,7 @@
 int fg_tls_error(struct fg_error *err, enum fg_error_code code, const char *fmt, ...)
 {
 	unsigned long e = ERR_get_error();
-	const char *reason = e ? ERR_reason_error_string(e) : NULL;
+	const char *reason = !e ? NULL : ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) : ERR_reason_error_string(e);
 	char text[256];
 	va_list ap;
 
