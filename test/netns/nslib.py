@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import struct
@@ -174,6 +175,18 @@ class Filter:
                             k = (key[:-6], reason)
                             out[k] = out.get(k, 0) + c["frames"]
         return out
+
+
+def veth(ns, dev, peer_ns, peer="eth0"):
+    ns.ip("link", "add", dev, "type", "veth", "peer", "name", peer, "netns", peer_ns.name)
+    ns.ip("link", "set", dev, "up")
+    peer_ns.ip("link", "set", peer, "up")
+
+
+def ruleset(ns):
+    """Without counts; chains sorted by name."""
+    text = re.sub(r"packets \d+ bytes \d+", "", ns.run("nft", "list", "ruleset"))
+    return "chain".join(sorted(c.strip(" \n\t}") for c in text.split("chain ")))
 
 
 class Tap:
