@@ -6,6 +6,7 @@ $(eval $(call library,fgbundle,$(bundle_sources),libcrypto jansson))
 bundle_test := test/unit/lib/bundle
 bundle_unit = $(eval $(call unit_test,unit/lib/bundle/$(1),$(bundle_test)/$(1).c $(bundle_test)/maker.c,fgbundle fixgate,libcrypto jansson))
 $(call bundle_unit,test_head)
+$(call bundle_unit,test_hostile)
 $(call bundle_unit,test_signers)
 $(call bundle_unit,test_catalogue)
 $(call bundle_unit,test_manifest)

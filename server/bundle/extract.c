@@ -10,9 +10,27 @@
 
 #define LISTING_MAX (64u << 20)
 
+#define LISTED_ROOT " squashfs-root/"
+
+/* "lrwxrwxrwx 0/0 3 1970-01-01 00:00 squashfs-root/a/b -> c"; what is not that (names with newlines) is refused. */
+static bool link_stays(const char *line, size_t len)
+{
+	fg_autofree char *copy = strndup(line, len);
+	char *path = copy ? strstr(copy, LISTED_ROOT) : NULL;
+	char *arrow = path ? strstr(path, " -> ") : NULL;
+	unsigned depth = 0;
+
+	if (!arrow || strstr(arrow + 1, " -> "))
+		return false;
+	*arrow = '\0';
+	for (const char *p = path + strlen(LISTED_ROOT); *p; p++)
+		depth += *p == '/';
+	return fix_link_stays(depth, arrow + 4);
+}
+
 /*
- * A signed payload may still come from a careless machine: no device nodes, FIFOs, sockets, setuid files.  Lines of
- * `unsquashfs -lln` start with ten characters as those of ls(1).
+ * A signed payload may still come from a careless machine: no device nodes, FIFOs, sockets, setuid files, no symlinks that
+ * leave.  Lines of `unsquashfs -lln` start with ten characters as those of ls(1).
  */
 static int check_listing(const char *image, struct fg_error *err)
 {
@@ -29,6 +47,8 @@ static int check_listing(const char *image, struct fg_error *err)
 		if (len > 10 && strchr("-d", line[0]) &&
 		    (line[3] == 's' || line[3] == 'S' || line[6] == 's' || line[6] == 'S'))
 			return fg_error_set(err, FG_EREFUSED, "payload holds a setuid or setgid file");
+		if (len > 10 && line[0] == 'l' && !link_stays(line, len))
+			return fg_error_set(err, FG_EREFUSED, "payload holds a symlink that leaves it");
 		line += len + (line[len] == '\n');
 	}
 	return 0;

@@ -51,9 +51,11 @@ struct fix_payload {
 	uint8_t digest[FG_DIGEST_BYTES];
 	uint8_t *hashes; /* SHA-256 of each block */
 };
-/* Refuses what a payload must not hold: device nodes, sockets, FIFOs, setuid and setgid files. */
+/* Refuses what a payload must not hold: device nodes, sockets, FIFOs, setuid and setgid files, symlinks that leave it. */
 int fix_payload_make(const char *dir, struct fix_payload *out, struct fg_error *err) FG_MUST_CHECK;
 void fix_payload_release(struct fix_payload *p);
+/* Does a symlink so many folders below the payload's root stay in the payload, whatever other links it leads over? */
+bool fix_link_stays(unsigned depth, const char *target);
 
 /* key.c */
 int fix_key_load(const char *uri, EVP_PKEY **out, struct fg_error *err) FG_MUST_CHECK;

@@ -7,25 +7,61 @@
 #include <errno.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define SCAN_FDS 32
 
+/* ".." at the beginning only: "link/.." is wherever the link leads. */
+bool fix_link_stays(unsigned depth, const char *target)
+{
+	bool down = false;
+
+	if (!target[0] || target[0] == '/')
+		return false;
+	for (const char *part = target; *part;) {
+		size_t n = strcspn(part, "/");
+		bool up = n == 2 && part[0] == '.' && part[1] == '.';
+		if (up && (down || depth == 0))
+			return false;
+		if (up)
+			depth--;
+		else if (n > 0 && !(n == 1 && part[0] == '.'))
+			down = true;
+		part += n + (part[n] == '/');
+	}
+	return true;
+}
+
 /* nftw(3) hands no context on. */
 static struct fg_error *scan_err;
 static int scan_rc;
 
+static int scan_link(const char *path, int level)
+{
+	char target[PATH_MAX];
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+
+	if (n < 0)
+		return fg_error_errno(scan_err, FG_EIO, errno, "%s", path);
+	target[n] = '\0';
+	if (!fix_link_stays(level > 0 ? (unsigned)level - 1 : 0, target))
+		return fg_error_set(scan_err, FG_EREFUSED, "%s: a symlink that leaves the payload", path);
+	return 0;
+}
+
 static int scan_one(const char *path, const struct stat *st, int type, struct FTW *where)
 {
-	(void)where;
 	if (type == FTW_NS || type == FTW_DNR)
 		scan_rc = fg_error_set(scan_err, FG_EIO, "cannot read %s", path);
 	else if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode) && !S_ISLNK(st->st_mode))
 		scan_rc = fg_error_set(scan_err, FG_EREFUSED, "%s is neither file nor folder nor symlink", path);
 	else if (!S_ISLNK(st->st_mode) && (st->st_mode & (S_ISUID | S_ISGID)))
 		scan_rc = fg_error_set(scan_err, FG_EREFUSED, "%s is setuid or setgid", path);
+	else if (S_ISLNK(st->st_mode))
+		scan_rc = scan_link(path, where->level);
 	return scan_rc;
 }
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Version order: known cases, then generated pairs against dpkg and (where it is installed) rpm themselves. */
+/* Version order: known cases, then generated pairs against dpkg and rpm themselves. */
 #include <fixgate/bundle.h>
 #include <lib/util.h>
 
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAIRS 300
+#define PAIRS 2500 /* a process each */
 #define RPM_PAIRS 4000
 
 static int sign(int n)
@@ -153,16 +154,18 @@ static void random_pair(char a[64], char b[64], const char *alphabet)
 
 static bool dpkg_says(const char *a, const char *op, const char *b)
 {
+	const char *const argv[] = { "dpkg", "--compare-versions", a, op, b, NULL };
+	static posix_spawn_file_actions_t quiet;
+	static bool ready;
 	int status = 0;
-	pid_t pid = fork();
+	pid_t pid = 0;
 
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		int null = open("/dev/null", O_WRONLY);
-		dup2(null, 2);
-		execlp("dpkg", "dpkg", "--compare-versions", a, op, b, (char *)NULL);
-		_exit(127);
+	if (!ready) {
+		ck_assert_int_eq(posix_spawn_file_actions_init(&quiet), 0);
+		ck_assert_int_eq(posix_spawn_file_actions_addopen(&quiet, 2, "/dev/null", O_WRONLY, 0), 0);
+		ready = true;
 	}
+	ck_assert_int_eq(posix_spawnp(&pid, "dpkg", &quiet, NULL, (char *const *)(uintptr_t)argv, environ), 0);
 	while (waitpid(pid, &status, 0) < 0)
 		ck_assert_int_eq(errno, EINTR);
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) < 2, "dpkg --compare-versions %s %s %s: %d", a, op, b,
@@ -212,8 +215,8 @@ START_TEST(rpm_agrees)
 	close(fds[0]);
 	waitpid(pid, &status, 0);
 	unlink(path);
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return; /* rpm is not installed */
+	ck_assert_msg(!WIFEXITED(status) || WEXITSTATUS(status) != 127, "rpm is not installed: make deps");
+	ck_assert_int_eq(status, 0);
 	char *pos = text;
 	for (int i = 0; i < RPM_PAIRS; i++) {
 		char *end = pos;

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """fixgate-fix from keys to unpacked payload, as a publisher uses it.  TAP."""
+import glob
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ import tempfile
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../../.."))
 FIX = os.path.join(os.environ.get("FG_BIN", os.path.join(TOP, "build/bin")), "fixgate-fix")
 SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
-ENGINE = "/usr/lib/x86_64-linux-gnu/engines-3/pkcs11.so"
+ENGINE = glob.glob("/usr/lib/*/engines-3/pkcs11.so")
 MANIFEST = {
     "id": "demo-1", "version": 2, "title": "A fix", "severity": "critical", "published": "2026-01-01T00:00:00Z",
     "expires": "2040-01-01T00:00:00Z", "entry": "run", "post_check": "bin/check", "timeout_s": 60, "tools": ["dpkg"],
@@ -210,28 +211,94 @@ def manifests_that_are_refused():
     fix("build", "payload", "--manifest", "x.json", "-o", "x.fix", expect=FORMAT)
 
 
-@test
-def a_signed_payload_with_device_nodes_is_not_unpacked():
-    """mksquashfs can do what build refuses: sign such a payload by hand."""
-    subprocess.run(["mksquashfs", "payload", "evil.sqsh", "-quiet", "-no-progress", "-noappend", "-comp", "zstd", "-p",
-                    "disk b 0600 0 0 8 0"], check=True, stdout=subprocess.DEVNULL)
-    image = open("evil.sqsh", "rb").read()
-    blocks = [hashlib.sha256(image[i:i + 65536]).digest() for i in range(0, len(image), 65536)]
+def signed_by_hand(out, length, hashes, sha256):
+    """Header and signature for a payload that `build` would not make."""
     m = {**MANIFEST, "format": 1, "context": "chroot", "payload": {
-        "bytes": len(image), "sha256": hashlib.sha256(image).hexdigest(),
-        "hashes_sha256": hashlib.sha256(b"".join(blocks)).hexdigest()}}
-    write("evil.json", json.dumps(m))
-    subprocess.run(["openssl", "cms", "-sign", "-in", "evil.json", "-binary", "-nodetach", "-outform", "DER", "-md", "sha256",
-                    "-signer", "k/publisher.pem", "-inkey", "k/publisher.key", "-out", "evil.cms"], check=True)
-    cms = open("evil.cms", "rb").read()
-    hashes = b"".join(blocks)
+        "bytes": length, "sha256": sha256, "hashes_sha256": hashlib.sha256(hashes).hexdigest()}}
+    write("hand.json", json.dumps(m))
+    subprocess.run(["openssl", "cms", "-sign", "-in", "hand.json", "-binary", "-nodetach", "-outform", "DER", "-md", "sha256",
+                    "-signer", "k/publisher.pem", "-inkey", "k/publisher.key", "-out", "hand.cms"], check=True)
+    cms = open("hand.cms", "rb").read()
     header = (b"\x89FIXGATE" + (1).to_bytes(4, "big") + (80).to_bytes(4, "big") + len(cms).to_bytes(8, "big") +
-              len(hashes).to_bytes(8, "big") + len(image).to_bytes(8, "big") + bytes(8))
+              len(hashes).to_bytes(8, "big") + length.to_bytes(8, "big") + bytes(8))
     digest = hashlib.sha256(header + cms + hashes).digest()
-    open("evil.fix", "wb").write(header + digest + cms + hashes + image)
-    fix("verify", "--trust", "k/trust", "evil.fix")
-    fix("extract", "evil.fix", "-o", "evil", "--trust", "k/trust", expect=REFUSED)
-    assert not os.path.exists("evil")
+    open(out, "wb").write(header + digest + cms + hashes)
+
+
+def signed_squashfs(out, folder, *options):
+    subprocess.run(["mksquashfs", folder, "hand.sqsh", "-quiet", "-no-progress", "-noappend", "-comp", "zstd", *options],
+                   check=True, stdout=subprocess.DEVNULL)
+    image = open("hand.sqsh", "rb").read()
+    hashes = b"".join(hashlib.sha256(image[i:i + 65536]).digest() for i in range(0, len(image), 65536))
+    signed_by_hand(out, len(image), hashes, hashlib.sha256(image).hexdigest())
+    with open(out, "ab") as f:
+        f.write(image)
+
+
+@test
+def signed_payloads_that_are_not_unpacked():
+    """mksquashfs can do what build refuses."""
+    for name, options in (("device", ["-p", "disk b 0600 0 0 8 0"]), ("terminal", ["-p", "tty c 0666 0 0 5 0"]),
+                          ("pipe", ["-p", "fifo i 0600 0 0 f"]), ("setuid", ["-p", "run m 4755 0 0"]),
+                          ("setgid", ["-p", "run m 2755 0 0"])):
+        signed_squashfs(name + ".fix", "payload", *options)
+        fix("verify", "--trust", "k/trust", name + ".fix")
+        text = fix("extract", "--json", name + ".fix", "-o", name + ".out", "--trust", "k/trust", expect=REFUSED)
+        assert "payload holds" in error(text)["text"], text
+        assert not os.path.exists(name + ".out")
+
+
+@test
+def symlinks_stay_in_the_payload():
+    os.makedirs("links/a/b")
+    write("links/run", "#!/bin/sh\nexit 0\n", 0o755)
+    write("links/bin/check", "#!/bin/sh\nexit 0\n", 0o755)
+    for path, target, stays in (
+            ("a/b/x", "../../run", True), ("a/b/x", "..", True), ("a/x", "b/./c//", True), ("x", "a/b", True), ("x", ".", True),
+            ("x", "absent", True), ("x", "..", False), ("x", "../links/run", False), ("a/b/x", "../../../run", False),
+            ("x", "/etc/shadow", False), ("a/x", "b/../../../run", False), ("a/x", "b/..", False), ("a/x", "./../..", False),
+            ("x", "a -> b", False), ("a/line\nlrwx x", "b", None)):
+        os.symlink(target, "links/" + path)
+        built = fix("build", "links", "--manifest", manifest(), "-o", "l.fix", expect=REFUSED if stays is False and " -> " not in
+                    target else OK)
+        assert built is not None
+        signed_squashfs("l.fix", "links")
+        fix("verify", "--trust", "k/trust", "l.fix")
+        fix("extract", "l.fix", "-o", "l.out", "--trust", "k/trust", expect=OK if stays else REFUSED)
+        shutil.rmtree("l.out", ignore_errors=True)
+        os.unlink("links/" + path)
+
+
+@test
+def a_payload_of_5_gib():
+    """Zeros, as a sparse file: it is streamed, in a memory of its own size at most."""
+    if os.environ.get("FG_SANITIZED"):
+        return "SKIP hashing 10 GiB takes too long with sanitizers"
+    length = (5 << 30) + 4097
+    whole, block = hashlib.sha256(), bytes(1 << 20)
+    for _ in range(length >> 20):
+        whole.update(block)
+    whole.update(bytes(length & 0xfffff))
+    last = length % 65536
+    hashes = hashlib.sha256(bytes(65536)).digest() * (length // 65536) + hashlib.sha256(bytes(last)).digest()
+    # Reading a hole of tmpfs takes no memory; elsewhere 5 GiB of zeros would go through the page cache.
+    with tempfile.TemporaryDirectory(prefix="fg-big-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as where:
+        big = os.path.join(where, "big.fix")
+        signed_by_hand(big, length, hashes, whole.hexdigest())
+        head = os.path.getsize(big)
+        os.truncate(big, head + length)
+        p = subprocess.run(["/usr/bin/env", "prlimit", "--as=%d" % (512 << 20), FIX, "verify", "--trust", "k/trust", "--json", big],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=250)
+        assert p.returncode == OK and json.loads(p.stdout)["bytes"] == head + length, p.stderr
+        with open(big, "r+b") as f:
+            f.seek(head + 65536)
+            f.write(b"x")
+        fix("verify", "--trust", "k/trust", big, expect=UNTRUSTED)
+        os.truncate(big, head + length - 1)
+        fix("verify", "--trust", "k/trust", big, expect=FORMAT)
+        os.truncate(big, head + length + 1)
+        fix("verify", "--trust", "k/trust", big, expect=FORMAT)
+    return None
 
 
 @test
@@ -264,8 +331,7 @@ def usage():
 
 @test
 def a_key_in_a_token():
-    if not (shutil.which("softhsm2-util") and os.path.exists(SOFTHSM) and os.path.exists(ENGINE)):
-        return "SKIP no PKCS#11 token in software"
+    assert shutil.which("softhsm2-util") and os.path.exists(SOFTHSM) and ENGINE, "no PKCS#11 token in software: make deps"
     if os.environ.get("FG_SANITIZED"):
         return "SKIP the token's library leaks"
     os.mkdir("tokens")
