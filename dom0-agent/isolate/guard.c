@@ -242,13 +242,18 @@ static void arm(struct fg_guard *g, struct nic *nic, const char *uuid, const uin
 static void on_gone(struct fg_guard *g, struct nic *nic, const struct fg_link_event *e)
 {
 	struct fg_window w = { .frames = FG_WINDOW_UNKNOWN };
+	struct fg_error err = FG_ERROR_INIT;
 
 	if (e->to_nsid >= 0 && nic->uuid[0] && is_marked(g, nic->uuid)) {
 		snprintf(w.detail, sizeof(w.detail), "it is in network namespace %d now, as device %u", e->to_nsid,
 			 e->to_ifindex);
 		nic->cause = "moved";
 		nic->since_ms = e->at_ms;
-		w.open = true;
+		w.shut = fg_linkwatch_set_down_in(g->watch, e->to_nsid, e->to_ifindex, &err) == 0;
+		w.open = !w.shut;
+		if (w.open)
+			fg_log_err("guest=%s %s cannot be set down where it went: %s", nic->uuid, nic->now.name,
+				   err.text);
 		tell(g, nic, &w);
 		g->c.look(g->c.arg, nic->uuid);
 	}

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "linkwatch.h"
 
+#include "netns.h"
+
 #include <lib/log.h>
 #include <lib/util.h>
 
@@ -287,23 +289,28 @@ void fg_linkwatch_close(struct fg_linkwatch *w)
 }
 
 /* One question; 0 or a negative errno. */
-static int ask(struct fg_linkwatch *w, struct nlmsghdr *nlh, mnl_cb_t cb, void *arg)
+static int ask_at(struct fg_linkwatch *w, struct mnl_socket *nl, struct nlmsghdr *nlh, mnl_cb_t cb, void *arg)
 {
 	fg_autofree char *buf = fg_calloc(BUFFER_BYTES, 1);
 	int rc = 1;
 
 	nlh->nlmsg_seq = ++w->seq;
-	if (mnl_socket_sendto(w->ask, nlh, nlh->nlmsg_len) < 0)
+	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
 	while (rc > 0) {
-		ssize_t n = mnl_socket_recvfrom(w->ask, buf, BUFFER_BYTES);
+		ssize_t n = mnl_socket_recvfrom(nl, buf, BUFFER_BYTES);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
-		rc = mnl_cb_run(buf, (size_t)n, nlh->nlmsg_seq, mnl_socket_get_portid(w->ask), cb, arg);
+		rc = mnl_cb_run(buf, (size_t)n, nlh->nlmsg_seq, mnl_socket_get_portid(nl), cb, arg);
 	}
 	return rc < 0 ? -errno : 0;
+}
+
+static int ask(struct fg_linkwatch *w, struct nlmsghdr *nlh, mnl_cb_t cb, void *arg)
+{
+	return ask_at(w, w->ask, nlh, cb, arg);
 }
 
 static struct ifinfomsg *link_request(char *buf, uint16_t type, uint16_t flags, struct nlmsghdr **nlh)
@@ -372,7 +379,7 @@ int fg_linkwatch_get(struct fg_linkwatch *w, uint32_t ifindex, struct fg_link_ev
 	return rc;
 }
 
-int fg_linkwatch_set_up(struct fg_linkwatch *w, uint32_t ifindex, bool up, struct fg_error *err)
+static int set_up(struct fg_linkwatch *w, struct mnl_socket *nl, uint32_t ifindex, bool up, struct fg_error *err)
 {
 	char buf[256] = { 0 };
 	struct nlmsghdr *nlh;
@@ -381,9 +388,26 @@ int fg_linkwatch_set_up(struct fg_linkwatch *w, uint32_t ifindex, bool up, struc
 	info->ifi_index = (int)ifindex;
 	info->ifi_change = IFF_UP;
 	info->ifi_flags = up ? IFF_UP : 0;
-	int rc = ask(w, nlh, NULL, NULL);
+	int rc = ask_at(w, nl, nlh, NULL, NULL);
 	if (rc == 0)
 		return 0;
 	return fg_error_errno(err, rc == -ENODEV ? FG_ENOTFOUND : FG_EFAILED, -rc, "cannot set device %u %s", ifindex,
 			      up ? "up" : "down");
+}
+
+int fg_linkwatch_set_up(struct fg_linkwatch *w, uint32_t ifindex, bool up, struct fg_error *err)
+{
+	return set_up(w, w->ask, ifindex, up, err);
+}
+
+int fg_linkwatch_set_down_in(struct fg_linkwatch *w, int32_t nsid, uint32_t ifindex, struct fg_error *err)
+{
+	struct mnl_socket *there = NULL;
+	int rc = fg_netns_route_socket(nsid, &there, err);
+
+	if (rc < 0)
+		return rc;
+	rc = set_up(w, there, ifindex, false, err);
+	mnl_socket_close(there);
+	return rc;
 }

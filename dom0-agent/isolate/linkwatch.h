@@ -59,5 +59,8 @@ int fg_linkwatch_scan(struct fg_linkwatch *w, struct fg_error *err) FG_MUST_CHEC
 int fg_linkwatch_get(struct fg_linkwatch *w, uint32_t ifindex, struct fg_link_event *out,
 		     struct fg_error *err) FG_MUST_CHECK;
 int fg_linkwatch_set_up(struct fg_linkwatch *w, uint32_t ifindex, bool up, struct fg_error *err) FG_MUST_CHECK;
+/* Down, in the namespace of that id (struct fg_link_event, to_nsid). */
+int fg_linkwatch_set_down_in(struct fg_linkwatch *w, int32_t nsid, uint32_t ifindex,
+			     struct fg_error *err) FG_MUST_CHECK;
 
 #endif

@@ -241,8 +241,20 @@ def namespaces_and_bridges(tap):
     n = len(h.said)
     h.d.ip("link", "set", "vif1.0", "netns", elsewhere.name)
     w = h.until("window")
-    tap.ok(w["cause"] == "moved" and w["dev"] == "vif1.0" and w["ended"] in ("set-down", "open"),
-           "into another namespace: told", h.said[n:])
+    state = json.loads(elsewhere.ip("-j", "link", "show", "vif1.0"))[0]["flags"]
+    tap.ok(w["cause"] == "moved" and w["dev"] == "vif1.0" and w["ended"] == "set-down" and "UP" not in state,
+           "into another namespace: set down there, and told", (h.said[n:], state))
+    h.settle()
+    n = len(h.said)
+    elsewhere.ip("link", "set", "vif1.0", "netns", h.d.name)
+    h.settle()
+    tap.ok(h.devs() == ["vif1.0"] and not windows(h.said[n:]), "and back: filtered before it is up", (h.devs(), h.said[n:]))
+    h.d.ip("link", "set", "vif1.0", "up")
+    racing = subprocess.run(["ip", "-n", h.d.name, "-batch", "-"], input="link set vif1.0 netns %s\n" % elsewhere.name,
+                            text=True)
+    elsewhere.ip("link", "set", "vif1.0", "up", check=False)
+    h.settle()
+    tap.ok(racing.returncode == 0 and windows(h.said[n:])[-1]["cause"] == "moved", "again, and set up at once: told", h.said[n:])
     h.close()
     elsewhere.remove()
 
