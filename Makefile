@@ -159,6 +159,7 @@ install: all $(filter %-systemd install-fixgate-enrol,$(INSTALL_HOOKS)) ## insta
 	$(Q)install -s -m 755 $(addprefix $(O)/bin/,fixgatectl fixgate-fix fixgate-admin) $(DESTDIR)$(PREFIX)/bin/
 	$(Q)install -s -m 755 $(O)/bin/fixgate-net $(DESTDIR)$(PREFIX)/libexec/fixgate/
 	$(Q)install -m 755 netback-filter/vif-fixgate $(DESTDIR)/etc/xen/scripts/
+	$(Q)test -e $(DESTDIR)/etc/fixgate/vif.conf || install -m 644 netback-filter/vif.conf $(DESTDIR)/etc/fixgate/
 	$(Q)install -m 644 $(O)/fixvm/vmlinux $(O)/fixvm/initrd $(DESTDIR)$(PREFIX)/lib/fixgate/
 	$(Q)for s in 1 5 8; do install -m 644 docs/man/*.$$s $(DESTDIR)$(PREFIX)/share/man/man$$s/; done
 
