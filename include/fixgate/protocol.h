@@ -24,6 +24,7 @@
  *  POST /v1/tokens     {"job","guest","digest"} -> {"token","expires_ms"}: the blob may be fetched with it for one hour.
  *  POST /v1/requests   {"guest","fix"} -> {"seq"}: the host asks for an offer to a guest of its own (a local remediation
  *                       request); the newest version of the fix is offered.  404 if there is no such fix or guest.
+ *  GET  /v1/catalogue   the signed catalogue (catalogue.h), CMS in DER
  *  GET|HEAD /v1/blobs/<digest>   agent or token.  Range (one range, or open ended), strong ETag "<digest>", Accept-Ranges.
  *
  * admin
@@ -31,6 +32,9 @@
  *                       a-b/total"; without it the body is the whole.  -> 202 {"received":N,"total":T}: go on from N.  The last
  *                       part: the bundle is verified against the server's trust folder -> 201 {"fix","version","digest",
  *                       "bytes"}; the same again -> 200; other bytes for id+version -> 409; not trusted -> 422
+ *  GET  /v1/catalogue  -> {"generation":N,"key_expires":"RFC 3339","catalogue":{…}}
+ *  POST /v1/withdrawals      {"fix","version"?,"reason"?} -> {"fix","version":N,"closed":N,"catalogue":{"generation","version"}}
+ *  POST /v1/signers/revoked  {"key":<SHA-256 of the SubjectPublicKeyInfo>,"name","reason"?} -> 201 {"key","catalogue":{…}}
  *  GET  /v1/fixes      -> {"fixes":[{"fix","version","title","severity","digest","bytes","published","expires","offered":N,…}]}
  *  POST /v1/offers     {"fix","version"?,"guests":[uuid or name …] | "all":true} -> {"offered":N,"skipped":[{"guest","code","reason"}]}
  *                       A guest that the ledger says is fixed is skipped unless "force":true (the host then still decides).
