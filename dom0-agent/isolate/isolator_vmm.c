@@ -7,6 +7,7 @@
 #include <lib/log.h>
 #include <lib/util.h>
 #include <netback-filter/own.h>
+#include <netback-filter/status.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -143,19 +144,15 @@ static bool has_dev(const struct fg_filter_status *s, const char *dev)
 static int sample(struct fg_isolator *iso, const char *uuid, const struct fg_filter_guest *devs, bool *filtered,
 		  struct fg_error *err)
 {
-	struct fg_filter_status *status = NULL, *mine = NULL;
-	size_t n = 0;
-	int rc = fg_filter_list(iso->filter, &status, &n, err);
+	struct fg_filter_status *mine = NULL;
+	int rc = fg_filter_status_of(iso->filter, uuid, &mine, err);
 
 	if (rc < 0)
 		return rc;
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(status[i].uuid, uuid) == 0)
-			mine = &status[i];
 	fg_counters_sample(iso->counters, uuid, mine);
 	for (size_t i = 0; filtered && i < devs->n_devs; i++)
 		filtered[i] = has_dev(mine, devs->devs[i].name);
-	fg_filter_status_free(status, n);
+	fg_filter_status_free(mine, mine ? 1 : 0);
 	return 0;
 }
 
@@ -387,16 +384,12 @@ int fg_vmm_rearm(struct fg_isolator *iso, const char *uuid, struct fg_error *err
 
 static int nothing_left(struct fg_isolator *iso, const char *uuid, struct fg_error *err)
 {
-	struct fg_filter_status *status = NULL;
-	size_t n = 0;
-	int rc = fg_filter_list(iso->filter, &status, &n, err);
+	struct fg_filter_status *mine = NULL;
+	int rc = fg_filter_status_of(iso->filter, uuid, &mine, err);
 
-	if (rc < 0)
-		return rc;
-	for (size_t i = 0; rc == 0 && i < n; i++)
-		if (strcmp(status[i].uuid, uuid) == 0 && status[i].n_devs > 0)
-			rc = fg_error_set(err, FG_EDIFFERS, "the filter is still on %s", status[i].devs[0].dev);
-	fg_filter_status_free(status, n);
+	if (rc == 0 && mine && mine->n_devs > 0)
+		rc = fg_error_set(err, FG_EDIFFERS, "the filter is still on %s", mine->devs[0].dev);
+	fg_filter_status_free(mine, mine ? 1 : 0);
 	return rc;
 }
 
