@@ -157,21 +157,55 @@ static char *next_of(const json_t *answer)
 	return fg_strdup(json_string_value(next));
 }
 
+int fg_admin_each_page(struct fg_admin *a, const char *path, const char *key, const char *after, fg_admin_page_fn fn,
+		       void *arg, struct fg_error *err)
+{
+	fg_autofree char *next = after ? fg_admin_escape(after) : NULL;
+	int rc = 0;
+
+	do {
+		fg_autofree char *page =
+			next ? fg_asprintf("%s%cafter=%s", path, strchr(path, '?') ? '&' : '?', next) : fg_strdup(path);
+		fg_autojson json_t *answer = NULL;
+		rc = fg_admin_call(a, "GET", page, NULL, &answer, err);
+		if (rc == 0)
+			rc = fn(json_object_get(answer, key), arg, err);
+		free(next);
+		next = rc == 0 ? next_of(answer) : NULL;
+	} while (next);
+	return rc < 0 ? rc : 0;
+}
+
+static int extend(const json_t *list, void *arg, struct fg_error *err)
+{
+	(void)err;
+	json_array_extend(arg, (json_t *)(uintptr_t)list);
+	return 0;
+}
+
 int fg_admin_pages(struct fg_admin *a, const char *path, const char *key, json_t **list, struct fg_error *err)
 {
 	fg_autojson json_t *all = json_array();
-	fg_autofree char *next = NULL;
+	int rc = fg_admin_each_page(a, path, key, NULL, extend, all, err);
 
-	do {
-		fg_autofree char *page = next ? fg_asprintf("%s?after=%s", path, next) : fg_strdup(path);
-		fg_autojson json_t *answer = NULL;
-		int rc = fg_admin_call(a, "GET", page, NULL, &answer, err);
-		if (rc < 0)
-			return rc;
-		json_array_extend(all, json_object_get(answer, key));
-		free(next);
-		next = next_of(answer);
-	} while (next);
-	*list = FG_TAKE(all);
-	return 0;
+	if (rc == 0)
+		*list = FG_TAKE(all);
+	return rc;
+}
+
+char *fg_admin_escape(const char *text)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+	char *out = fg_calloc(3 * strlen(text) + 1, 1), *p = out;
+
+	for (; *text; text++) {
+		if (strchr(plain, *text)) {
+			*p++ = *text;
+		} else {
+			*p++ = '%';
+			fg_hex_encode(text, 1, p);
+			p += 2;
+		}
+	}
+	return out;
 }

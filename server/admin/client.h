@@ -28,8 +28,15 @@ int fg_admin_put_part(struct fg_admin *admin, const char *path, const void *byte
 		      uint64_t total, json_t **answer, struct fg_error *err) FG_MUST_CHECK;
 
 /*
- * GET page after page: path (without query), then "?after=<next>" while the answers have "next".  The lists under key in one array.
+ * GET page after page: path (with or without query), from after (or NULL), then with "after=<next>" while the answers have "next".  page gets each
+ * answer's list under key; it returns 1 to stop, < 0 when it fails.
  */
+typedef int (*fg_admin_page_fn)(const json_t *list, void *arg, struct fg_error *err);
+int fg_admin_each_page(struct fg_admin *admin, const char *path, const char *key, const char *after,
+		       fg_admin_page_fn page, void *arg, struct fg_error *err) FG_MUST_CHECK;
+/* A part of a URL's path or query, percent-encoded; malloc'd. */
+char *fg_admin_escape(const char *text);
+/* The same, the lists in one array. */
 int fg_admin_pages(struct fg_admin *admin, const char *path, const char *key, json_t **list,
 		   struct fg_error *err) FG_MUST_CHECK;
 

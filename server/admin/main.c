@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* fixgate-admin(1). */
-#include "verbs.h"
+#include "options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <lib/log.h>
 #include <lib/util.h>
@@ -10,108 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct options {
-	struct fg_admin_options verb;
-	const char *dir, *server, *ca, *cert, *key;
-};
-
-static void usage(FILE *to)
-{
-	fputs("usage: fixgate-admin WHERE publish FILE [--json]\n"
-	      "       fixgate-admin WHERE offer --fix ID [--version N] {--guest NAME|UUID... | --all} [--force] "
-	      "[--json]\n"
-	      "       fixgate-admin WHERE clients | fixes | offers | audit | audit verify [--json]\n"
-	      "       fixgate-admin WHERE catalogue [--json]\n"
-	      "       fixgate-admin WHERE withdraw FIX [--version N] [--reason TEXT] [--json]\n"
-	      "       fixgate-admin WHERE revoke-signer CERTIFICATE|SHA256 [--reason TEXT] [--json]\n"
-	      "WHERE: --dir DIR, or --server URL --ca FILE --cert FILE --key FILE\n",
-	      to);
-}
-
-static int parse_version(const char *text, int64_t *out, struct fg_error *err)
-{
-	char *end = NULL;
-
-	errno = 0;
-	long long n = strtoll(text, &end, 10);
-	if (errno || end == text || *end || n < 1)
-		return fg_error_set(err, FG_EUSAGE, "'%s' is no version", text);
-	*out = n;
-	return 0;
-}
-
-static int add_guest(struct fg_admin_options *o, char *guest, struct fg_error *err)
-{
-	if (o->n_guests == FG_ADMIN_GUESTS_MAX)
-		return fg_error_set(err, FG_EUSAGE, "more than %d guests: use --all", FG_ADMIN_GUESTS_MAX);
-	o->guests[o->n_guests++] = guest;
-	return 0;
-}
-
-static int take_option(struct options *o, int c, struct fg_error *err)
-{
-	switch (c) {
-	case 'd':
-		o->dir = optarg;
-		return 0;
-	case 's':
-		o->server = optarg;
-		return 0;
-	case 'C':
-		o->ca = optarg;
-		return 0;
-	case 'c':
-		o->cert = optarg;
-		return 0;
-	case 'k':
-		o->key = optarg;
-		return 0;
-	case 'f':
-		o->verb.fix = optarg;
-		return 0;
-	case 'v':
-		return parse_version(optarg, &o->verb.version, err);
-	case 'g':
-		return add_guest(&o->verb, optarg, err);
-	case 'a':
-		o->verb.all = true;
-		return 0;
-	case 'F':
-		o->verb.force = true;
-		return 0;
-	case 'r':
-		o->verb.reason = optarg;
-		return 0;
-	case 'j':
-		o->verb.json = true;
-		return 0;
-	case 'h':
-		usage(stdout);
-		exit(0);
-	}
-	return fg_error_set(err, FG_EUSAGE, "see fixgate-admin --help");
-}
-
-static int parse(int argc, char **argv, struct options *o, struct fg_error *err)
-{
-	static const struct option table[] = {
-		{ "dir", required_argument, NULL, 'd' },     { "server", required_argument, NULL, 's' },
-		{ "ca", required_argument, NULL, 'C' },	     { "cert", required_argument, NULL, 'c' },
-		{ "key", required_argument, NULL, 'k' },     { "fix", required_argument, NULL, 'f' },
-		{ "version", required_argument, NULL, 'v' }, { "guest", required_argument, NULL, 'g' },
-		{ "all", no_argument, NULL, 'a' },	     { "force", no_argument, NULL, 'F' },
-		{ "reason", required_argument, NULL, 'r' },  { "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },	     { NULL, 0, NULL, 0 },
-	};
-	int c, rc = 0;
-
-	while (rc == 0 && (c = getopt_long(argc, argv, "d:jh", table, NULL)) != -1)
-		rc = take_option(o, c, err);
-	return rc;
-}
-
 /* What was not given by its own option comes from --dir. */
-static int connect_to(const struct options *o, struct fg_admin **out, struct fg_error *err)
+static int connect_to(const struct fg_admin_where *o, struct fg_admin **out, struct fg_error *err)
 {
 	struct fg_server_config config = { .url = NULL };
 	fg_autofree char *ca = o->dir ? fg_asprintf("%s/%s", o->dir, FG_SERVER_CA_PEM) : NULL;
@@ -134,24 +33,46 @@ static int connect_to(const struct options *o, struct fg_admin **out, struct fg_
 }
 
 static const struct verb {
-	const char *name, *argument; /* argument: a word that must follow, "*" = any, NULL = none */
+	const char *name, *word; /* the second word, or NULL */
+	int words; /* that must follow: a number, -1 = one or more */
 	int (*run)(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err);
 	int (*run_on)(struct fg_admin *a, const struct fg_admin_options *o, const char *argument, struct fg_error *err);
+	int (*run_here)(const struct fg_admin_options *o, const char *argument, struct fg_error *err);
 } verbs[] = {
-	{ "publish", "*", NULL, fg_admin_publish },   { "catalogue", NULL, fg_admin_catalogue, NULL },
-	{ "withdraw", "*", NULL, fg_admin_withdraw }, { "revoke-signer", "*", NULL, fg_admin_revoke_signer },
-	{ "offer", NULL, fg_admin_offer, NULL },      { "clients", NULL, fg_admin_clients, NULL },
-	{ "fixes", NULL, fg_admin_fixes, NULL },      { "offers", NULL, fg_admin_offers, NULL },
-	{ "audit", NULL, fg_admin_audit, NULL },      { "audit", "verify", fg_admin_audit_verify, NULL },
+	{ "publish", NULL, 1, NULL, fg_admin_publish, NULL },
+	{ "catalogue", NULL, 0, fg_admin_catalogue, NULL, NULL },
+	{ "withdraw", NULL, 1, NULL, fg_admin_withdraw, NULL },
+	{ "revoke-signer", NULL, 1, NULL, fg_admin_revoke_signer, NULL },
+	{ "offer", NULL, 0, fg_admin_offer, NULL, NULL },
+	{ "cancel", NULL, 0, fg_admin_cancel, NULL, NULL },
+	{ "clients", NULL, 0, fg_admin_clients, NULL, NULL },
+	{ "history", NULL, 1, NULL, fg_admin_history, NULL },
+	{ "label", NULL, -1, fg_admin_label, NULL, NULL },
+	{ "fixes", NULL, 0, fg_admin_fixes, NULL, NULL },
+	{ "offers", NULL, 0, fg_admin_offers, NULL, NULL },
+	{ "rollout", "create", 1, NULL, fg_admin_rollout_create, NULL },
+	{ "rollout", "list", 0, fg_admin_rollout_list, NULL, NULL },
+	{ "rollout", "show", 1, NULL, fg_admin_rollout_show, NULL },
+	{ "rollout", "approve", 1, NULL, fg_admin_rollout_control, NULL },
+	{ "rollout", "pause", 1, NULL, fg_admin_rollout_control, NULL },
+	{ "rollout", "resume", 1, NULL, fg_admin_rollout_control, NULL },
+	{ "rollout", "cancel", 1, NULL, fg_admin_rollout_control, NULL },
+	{ "rollout", "retry", 1, NULL, fg_admin_rollout_control, NULL },
+	{ "audit", NULL, 0, fg_admin_audit, NULL, NULL },
+	{ "audit", "list", 0, fg_admin_audit, NULL, NULL },
+	{ "audit", "verify", 0, fg_admin_audit_verify, NULL, NULL },
+	{ "backup", NULL, 1, NULL, NULL, fg_admin_backup },
+	{ "restore", NULL, 1, NULL, NULL, fg_admin_restore },
 };
 
 static const struct verb *find(int argc, char **argv)
 {
 	for (size_t i = 0; i < FG_COUNT(verbs) && argc > 0; i++) {
 		const struct verb *v = &verbs[i];
-		if (strcmp(v->name, argv[0]) != 0 || argc != (v->argument ? 2 : 1))
+		int left = argc - (v->word ? 2 : 1);
+		if (strcmp(v->name, argv[0]) != 0 || left < 0 || (v->words < 0 ? left == 0 : left != v->words))
 			continue;
-		if (!v->argument || !strcmp(v->argument, "*") || !strcmp(v->argument, argv[1]))
+		if (!v->word || !strcmp(v->word, argv[1]))
 			return v;
 	}
 	return NULL;
@@ -159,23 +80,30 @@ static const struct verb *find(int argc, char **argv)
 
 static int run(int argc, char **argv, struct fg_error *err)
 {
-	struct options o = { .dir = NULL };
+	struct fg_admin_where where = { .dir = NULL };
+	struct fg_admin_options o = { .json = false };
 	struct fg_admin *admin = NULL;
-	int rc = parse(argc, argv, &o, err);
+	int rc = fg_admin_options_parse(argc, argv, &where, &o, err);
 	const struct verb *verb = rc == 0 ? find(argc - optind, argv + optind) : NULL;
 
 	if (rc < 0)
 		return rc;
 	if (!verb) {
-		usage(stderr);
+		fg_admin_usage(stderr);
 		return fg_error_set(err, FG_EUSAGE, "no such command, or an argument of it is missing");
 	}
-	if (verb->run == fg_admin_offer && (!o.verb.fix || o.verb.all == (o.verb.n_guests > 0)))
+	o.words = argv + optind;
+	o.n_words = (size_t)(argc - optind);
+	o.dir = where.dir;
+	const char *last = argv[argc - 1];
+	if (verb->run_here)
+		return verb->run_here(&o, last, err);
+	if (verb->run == fg_admin_offer && (!o.fix || o.all == (o.n_guests > 0)))
 		return fg_error_set(err, FG_EUSAGE, "offer needs --fix, and --guest or --all");
-	rc = connect_to(&o, &admin, err);
+	rc = connect_to(&where, &admin, err);
 	if (rc < 0)
 		return rc;
-	rc = verb->run ? verb->run(admin, &o.verb, err) : verb->run_on(admin, &o.verb, argv[optind + 1], err);
+	rc = verb->run ? verb->run(admin, &o, err) : verb->run_on(admin, &o, last, err);
 	fg_admin_close(admin);
 	return rc;
 }

@@ -14,6 +14,7 @@
 #define REASON_MAX 2000 /* longer ones are cut */
 #define EVIDENCE_MAX 16384 /* longer ones are left out */
 #define TOKEN_BYTES 32
+#define OS_MAX 64
 
 /* ---- PUT /v1/guests ---- */
 
@@ -63,6 +64,28 @@ static int nics_text(const json_t *guest, char **out, struct fg_error *err)
 	return 0;
 }
 
+/* "os":{"id","version"?} as in os-release, where the host knows it. */
+static int os_read(const json_t *item, struct fg_store_guest *g, struct fg_error *err)
+{
+	json_t *os = json_object_get(item, "os");
+	int rc = 0;
+
+	if (!os || json_is_null(os))
+		return 0;
+	rc = fg_json_object(item, "os", &os, err);
+	if (rc == 0)
+		rc = fg_json_string(os, "id", &g->os_id, err);
+	if (rc == 0)
+		rc = fg_check_text("os id", g->os_id, OS_MAX, err);
+	if (rc == 0 && strpbrk(g->os_id, ":,*"))
+		rc = fg_error_set(err, FG_EFORMAT, "an os id has no ':', ',' or '*'");
+	if (rc == 0)
+		rc = fg_json_string_opt(os, "version", &g->os_version, err);
+	if (rc == 0 && g->os_version)
+		rc = fg_check_text("os version", g->os_version, OS_MAX, err);
+	return rc;
+}
+
 /* g->uuid and g->nics are malloc'd, the rest borrowed of the body. */
 static int guest_read(const json_t *item, struct fg_store_guest *g, struct fg_error *err)
 {
@@ -94,6 +117,8 @@ static int guest_read(const json_t *item, struct fg_store_guest *g, struct fg_er
 		g->identity = identities[0];
 	if (rc == 0)
 		rc = fg_check_word("identity", g->identity, identities, err);
+	if (rc == 0)
+		rc = os_read(item, g, err);
 	if (rc == 0)
 		rc = nics_text(item, &nics, err);
 	if (rc < 0)

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <server/rollout/engine.h>
 
 #define PEM_MAX 65536
 #define REASON_MAX 500
@@ -267,6 +268,8 @@ int fg_api_withdraw(struct fg_request *req, void *ctx, json_t **answer, struct f
 		return rc;
 	fg_log_info("fix=%s withdrawn up to version %" PRId64 " by=%s: %s", w.fix, version, w.who, w.reason);
 	fg_catalogues_changed(api);
+	if (fg_store_rollouts_touched(api->store))
+		fg_rollouts_kick(api->rollouts);
 	*answer = json_pack("{s:s, s:I, s:I, s:o}", "fix", w.fix, "version", (json_int_t)version, "closed",
 			    (json_int_t)closed, "catalogue", mark_json(api));
 	return 200;

@@ -263,6 +263,8 @@ int fg_api_cancel(struct fg_request *req, void *ctx, json_t **answer, struct fg_
 	json_object_foreach (hosts, host, unused) {
 		fg_poll_wake(api->poll, host);
 	}
+	if (fg_store_rollouts_touched(api->store))
+		fg_rollouts_kick(api->rollouts);
 	*answer = json_pack("{s:s, s:s}", "guest", uuid, "result", cancelled_text(what));
 	return 200;
 }

@@ -28,14 +28,11 @@ int fg_audit_chain_next(struct fg_audit_chain *chain, const struct fg_store_audi
 	char hash[65];
 
 	if (entry->n != chain->n + 1)
-		return fg_error_set(err, FG_EDIFFERS,
-				    "the audit log was changed: after entry %" PRId64 " comes %" PRId64
-				    ", entry %" PRId64 " is missing",
-				    chain->n, entry->n, chain->n + 1);
+		return fg_error_set(err, FG_EDIFFERS, "entry %" PRId64 " is missing: after %" PRId64 " comes %" PRId64,
+				    chain->n + 1, chain->n, entry->n);
 	fg_audit_hash(chain->hash, entry, hash);
 	if (strcmp(hash, entry->hash) != 0)
-		return fg_error_set(err, FG_EDIFFERS, "the audit log was changed: entry %" PRId64 " is not what it was",
-				    entry->n);
+		return fg_error_set(err, FG_EDIFFERS, "entry %" PRId64 " was changed", entry->n);
 	chain->n = entry->n;
 	memcpy(chain->hash, hash, sizeof(hash));
 	return 0;

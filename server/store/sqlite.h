@@ -36,6 +36,9 @@ int fg_sqlite_offers_close(struct fg_store *store, const char *client, const cha
 int fg_sqlite_rollouts_reported(struct fg_store *store, const char *client, const char *fix, int64_t version,
 				enum fg_state state, const char *reason, int64_t now_ms,
 				struct fg_error *err) FG_MUST_CHECK;
+/* The client's offer was cancelled, by others than a rollout. asked: its host has begun a job. */
+int fg_sqlite_rollouts_cancelled(struct fg_store *store, const char *client, const char *fix, bool asked,
+				 const char *reason, int64_t now_ms, struct fg_error *err) FG_MUST_CHECK;
 /* 0 or NOTFOUND, REFUSED: may this version of the fix be offered?  *version 0 = the newest, which is then set. */
 int fg_sqlite_fix_to_offer(struct fg_store *store, const char *fix, int64_t *version, int64_t now_ms,
 			   struct fg_error *err) FG_MUST_CHECK;

@@ -142,9 +142,12 @@ static int cancel(struct fg_store *store, const struct fg_store_cancel *c, enum 
 	if (rc < 0)
 		return rc;
 	*out = !strcmp(o.status, fg_status_name(FG_STATUS_IN_PROGRESS)) ? FG_CANCELLED_ASKED : FG_CANCELLED_NOW;
-	if (c->cancelled)
+	if (!c->of) /* a rollout sees to its own targets */
+		rc = fg_sqlite_rollouts_cancelled(store, c->client, c->fix, *out == FG_CANCELLED_ASKED,
+						  c->reason ? c->reason : "cancelled by a person", c->now_ms, err);
+	if (rc == 0 && c->cancelled)
 		c->cancelled(o.host, c->arg);
-	return 0;
+	return rc;
 }
 
 int fg_store_cancel(struct fg_store *store, const struct fg_store_cancel *c, enum fg_store_cancelled *out,

@@ -155,14 +155,14 @@ int fg_store_catalogue_make(struct fg_store *store, uint64_t generation, int64_t
 
 /* ---- withdrawing, revoking ---- */
 
-/* Clients that were only offered it: nothing is known of them now. */
-static int forget_offered(struct fg_store *store, const struct fg_store_withdrawal *w, int64_t version,
-			  struct fg_error *err)
+/* Every open offer is cancelled: hosts that have not isolated for it yet hear of it. */
+static int cancel_offers(struct fg_store *store, const struct fg_store_withdrawal *w, int64_t version, int64_t *closed,
+			 struct fg_error *err)
 {
-	fg_autostmt sqlite3_stmt *st = NULL;
 	fg_autojson json_t *clients = json_array();
-	const json_t *client;
+	json_t *client;
 	size_t i;
+	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(&store->db, &st, err,
 			     "SELECT DISTINCT client FROM offer WHERE open = 1 AND fix = ? AND version <= ?", "si",
 			     w->fix, version);
@@ -172,17 +172,15 @@ static int forget_offered(struct fg_store *store, const struct fg_store_withdraw
 	while ((rc = fg_db_step(&store->db, st, err)) > 0)
 		json_array_append_new(clients, json_string(fg_db_text(st, 0)));
 	json_array_foreach (clients, i, client) {
-		struct fg_ledger row;
-		const char *uuid = json_string_value(client);
+		enum fg_store_cancelled what = FG_CANCELLED_NONE;
+		struct fg_store_cancel c = { .client = json_string_value(client),
+					     .fix = w->fix,
+					     .who = w->who,
+					     .reason = "the fix was withdrawn",
+					     .now_ms = w->now_ms };
 		if (rc == 0)
-			rc = fg_sqlite_ledger_get(store, uuid, w->fix, &row, err);
-		if (rc < 0)
-			return rc;
-		rc = 0;
-		if (row.status != FG_STATUS_OFFERED || row.version > version)
-			continue;
-		row.status = FG_STATUS_UNKNOWN;
-		rc = fg_sqlite_ledger_put(store, uuid, w->fix, &row, NULL, "withdrawn", NULL, w->now_ms, err);
+			rc = fg_store_cancel(store, &c, &what, err);
+		*closed += what == FG_CANCELLED_NOW || what == FG_CANCELLED_ASKED;
 	}
 	return rc;
 }
@@ -215,13 +213,9 @@ static int withdraw(struct fg_store *store, const struct fg_store_withdrawal *w,
 			" who = excluded.who, reason = excluded.reason WHERE excluded.version > withdrawn.version",
 			"siiss", w->fix, *version, w->now_ms, w->who, w->reason);
 	if (rc == 0)
-		rc = forget_offered(store, w, *version, err);
-	if (rc == 0)
-		rc = fg_db_run(&store->db, err, "UPDATE offer SET open = 0 WHERE open = 1 AND fix = ? AND version <= ?",
-			       "si", w->fix, *version);
+		rc = cancel_offers(store, w, *version, closed, err);
 	if (rc < 0)
 		return rc;
-	*closed = sqlite3_changes(store->db.handle);
 	return fg_sqlite_audit(store, w->now_ms, w->who, "withdraw", err,
 			       "fix %s up to version %" PRId64 ", %" PRId64 " offers closed: %s", w->fix, *version,
 			       *closed, w->reason);

@@ -386,3 +386,25 @@ int fg_sqlite_rollouts_reported(struct fg_store *store, const char *client, cons
 	free(list.items);
 	return rc;
 }
+
+int fg_sqlite_rollouts_cancelled(struct fg_store *store, const char *client, const char *fix, bool asked,
+				 const char *reason, int64_t now_ms, struct fg_error *err)
+{
+	struct targets list = { NULL, 0 };
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT r.id, t.wave, r.version, t.client, r.fix, t.state FROM rollout_target t"
+			     " JOIN rollout r ON r.id = t.rollout_id WHERE t.client = ? AND r.fix = ? AND"
+			     " t.state = 'offered'",
+			     "ss", client, fix);
+
+	if (rc == 0)
+		rc = targets_read(store, st, ROLLOUTS_OF_A_CLIENT, &list, err);
+	for (size_t i = 0; i < list.n && rc == 0; i++) {
+		rc = target_set(store, &list.items[i], asked ? FG_TARGET_LEAVING : FG_TARGET_CANCELLED, reason, now_ms,
+				err);
+		store->rollouts_touched = true;
+	}
+	free(list.items);
+	return rc;
+}

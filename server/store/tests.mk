@@ -3,3 +3,4 @@ $(eval $(call unit_test,unit/server/store/test_backup,$(addprefix test/unit/serv
 $(eval $(call unit_test,unit/server/store/test_lists,$(addprefix test/unit/server/store/,test_lists.c store_kit.c),fgstore fixgate))
 $(eval $(call unit_test,unit/server/rollout/test_plan,test/unit/server/rollout/test_plan.c,fgrollout fgstore fixgate))
 $(eval $(call unit_test,unit/server/rollout/test_decide,test/unit/server/rollout/test_decide.c,fgrollout fgstore fixgate))
+QUICK_TESTS += test/server/rollout_flow.py

@@ -215,19 +215,20 @@ START_TEST(the_first_bad_entry_is_named)
 	static const struct {
 		const char *change, *back, *says;
 	} t[] = {
-		{ "UPDATE audit SET detail = 'x' WHERE n = 5", NULL, "entry 5 is not" },
-		{ "UPDATE audit SET who = 'x' WHERE n = 1", NULL, "entry 1 is not" },
-		{ "UPDATE audit SET what = 'x' WHERE n = 8", NULL, "entry 8 is not" },
-		{ "UPDATE audit SET at_ms = at_ms + 1 WHERE n = 2", NULL, "entry 2 is not" },
-		{ "UPDATE audit SET hash = 'x' WHERE n = 4", NULL, "entry 4 is not" },
+		{ "UPDATE audit SET detail = 'x' WHERE n = 5", NULL, "entry 5 was changed" },
+		{ "UPDATE audit SET who = 'x' WHERE n = 1", NULL, "entry 1 was changed" },
+		{ "UPDATE audit SET what = 'x' WHERE n = 8", NULL, "entry 8 was changed" },
+		{ "UPDATE audit SET at_ms = at_ms + 1 WHERE n = 2", NULL, "entry 2 was changed" },
+		{ "UPDATE audit SET hash = 'x' WHERE n = 4", NULL, "entry 4 was changed" },
 		{ "DELETE FROM audit WHERE n = 3", NULL, "entry 3 is missing" },
 		{ "DELETE FROM audit WHERE n = 1", NULL, "entry 1 is missing" },
-		{ "DELETE FROM audit WHERE n = 3; UPDATE audit SET n = n - 1 WHERE n > 3", NULL, "entry 3 is not" },
+		{ "DELETE FROM audit WHERE n = 3; UPDATE audit SET n = n - 1 WHERE n > 3", NULL,
+		  "entry 3 was changed" },
 		{ "UPDATE audit SET n = 99 WHERE n = 6; UPDATE audit SET n = 6 WHERE n = 7;"
 		  " UPDATE audit SET n = 7 WHERE n = 99",
-		  NULL, "entry 6 is not" },
+		  NULL, "entry 6 was changed" },
 		{ "INSERT INTO audit SELECT 9, at_ms, who, what, detail, hash FROM audit WHERE n = 8", NULL,
-		  "entry 9 is not" },
+		  "entry 9 was changed" },
 	};
 	struct fg_error err = FG_ERROR_INIT;
 
