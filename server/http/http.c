@@ -110,6 +110,36 @@ static int64_t now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
+static const char *method_name(enum evhttp_cmd_type method)
+{
+	switch ((int)method) {
+	case EVHTTP_REQ_GET:
+		return "GET";
+	case EVHTTP_REQ_HEAD:
+		return "HEAD";
+	case EVHTTP_REQ_PUT:
+		return "PUT";
+	case EVHTTP_REQ_POST:
+		return "POST";
+	case EVHTTP_REQ_DELETE:
+		return "DELETE";
+	}
+	return "-";
+}
+
+static void log_request(const struct connection *c, struct evhttp_request *ev, int64_t us)
+{
+	const char *role = fg_tls_role_name(c->peer.role);
+	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(ev);
+	const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
+
+	fg_log_debug("peer=%s role=%s method=%s path=%s status=%d ms=%" PRId64 " bytes=%zu",
+		     c->peer.name[0] ? c->peer.name : "-", role ? role : "-",
+		     method_name(evhttp_request_get_command(ev)), path ? path : "-",
+		     evhttp_request_get_response_code(ev), us / 1000,
+		     evbuffer_get_length(evhttp_request_get_input_buffer(ev)));
+}
+
 static void on_reply_sent(struct evhttp_request *ev, void *arg)
 {
 	struct connection *c = fg_connection_of(ev);
@@ -122,10 +152,7 @@ static void on_reply_sent(struct evhttp_request *ev, void *arg)
 	int64_t us = now_us() - c->began_us;
 	fg_metrics_request(i < FG_METRICS_ROUTES_MAX ? &metrics->route[i] : &metrics->none,
 			   evhttp_request_get_response_code(ev), us);
-	fg_log_debug("peer=%s role=%s method=%d path=%s status=%d ms=%" PRId64, c->peer.name,
-		     fg_tls_role_name(c->peer.role) ? fg_tls_role_name(c->peer.role) : "-",
-		     (int)evhttp_request_get_command(ev), evhttp_request_get_uri(ev),
-		     evhttp_request_get_response_code(ev), us / 1000);
+	log_request(c, ev, us);
 	fg_connection_replying(c, false);
 	fg_connection_deadline(c, FG_HTTP_NEXT_MS);
 }

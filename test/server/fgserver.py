@@ -99,9 +99,9 @@ class Server:
     def enrol(self, host):
         run("fixgate-server", "enrol", host, "--dir", self.dir, "--out", os.path.join(self.work, host))
 
-    def start(self, env=None, program=None):
+    def start(self, env=None, program=None, args=()):
         self.process = subprocess.Popen([*(program or [os.path.join(BIN, "fixgate-server")]), "serve", "--dir", self.dir,
-                                         "--listen", f"127.0.0.1:{self.port}", "--listen", f"[::1]:{self.port}"],
+                                         "--listen", f"127.0.0.1:{self.port}", "--listen", f"[::1]:{self.port}", *args],
                                         stdout=subprocess.PIPE, stderr=open(self.log, "ab"),
                                         env={**os.environ, **(env or {})})
         line = self.process.stdout.readline().decode()
