@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "restore.h"
 
+#include "awake.h"
 #include "filter.h"
 #include "link.h"
 
@@ -246,6 +247,9 @@ int fg_filter_restore(struct fg_filter *f, struct fg_restore *r, struct fg_error
 	if (rc == 0) {
 		for (size_t i = 0; i < s.n_links; i++)
 			find_owner(&s, &s.links[i]);
+		rc = fg_filter_wake(f, err);
+	}
+	if (rc == 0) {
 		filter_all(&s);
 		rc = fg_filter_list(f, &status, &n, err); /* nf_tables answers */
 		fg_filter_status_free(status, n);

@@ -1,40 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * In this order: on_link -> (appeared, renamed, changed) -> look_at -> arm -> ended; on_gone; on_ruleset -> put_back;
- * on_lost.  on_armed and on_failed come from the isolator, when a job or a sweep isolates a guest.
+ * In this order: on_link -> (appeared, renamed, changed) -> look_at -> arm -> ended; on_gone;
+ * on_lost.  guard_rules.c: on_ruleset -> put_back.  on_armed and on_failed come from the isolator, when a job or a sweep isolates a guest.
  */
-#include "guard.h"
-
-#include "vmm.h"
+#include "guard_private.h"
 
 #include <lib/log.h>
 #include <lib/util.h>
 #include <netback-filter/owner.h>
 
 #include <string.h>
-#include <sys/queue.h>
-
-/* A device that may be a guest's. */
-struct nic {
-	LIST_ENTRY(nic) link;
-	struct fg_link_event now;
-	int64_t since_ms; /* it is not filtered since then; FG_WINDOW_UNKNOWN: since before we watched */
-	bool at_most; /* since_ms is a lower bound */
-	bool filtered, shut, was_up, seen;
-	char uuid[37]; /* of the marked guest whose it is; "" */
-	const char *cause;
-};
-
-struct fg_guard {
-	struct fg_guard_config c;
-	struct fg_linkwatch *watch;
-	LIST_HEAD(nic_list, nic) nics;
-	char (*uuids)[37]; /* of marked guests, while one event is handled */
-	size_t n_uuids;
-	struct fg_filter_guest **marks; /* read as they are asked for */
-	bool starting, rescan;
-	int64_t lost_since_ms;
-};
 
 static void arm(struct fg_guard *g, struct nic *nic, const char *uuid, const uint8_t *mac);
 
@@ -68,7 +43,7 @@ static void nic_free(struct nic *nic)
 
 /*----- marks -----*/
 
-static void marks_forget(struct fg_guard *g)
+void fg_guard_marks_forget(struct fg_guard *g)
 {
 	for (size_t i = 0; g->marks && i < g->n_uuids; i++)
 		fg_filter_guest_free(g->marks[i]);
@@ -77,11 +52,11 @@ static void marks_forget(struct fg_guard *g)
 	g->n_uuids = 0;
 }
 
-static bool marks_load(struct fg_guard *g)
+bool fg_guard_marks_load(struct fg_guard *g)
 {
 	struct fg_error err = FG_ERROR_INIT;
 
-	marks_forget(g);
+	fg_guard_marks_forget(g);
 	if (fg_isolator_vmm.list(g->c.isolator, &g->uuids, &g->n_uuids, &err) < 0) {
 		fg_log_err("marks of isolated guests: %s", err.text);
 		return false;
@@ -163,7 +138,7 @@ static void ended(struct fg_guard *g, struct nic *nic)
 }
 
 /* It cannot be filtered: no frame may pass. */
-static void shut(struct fg_guard *g, struct nic *nic, const struct fg_error *why)
+void fg_guard_shut(struct fg_guard *g, struct nic *nic, const struct fg_error *why)
 {
 	struct fg_window w = { .frames = FG_WINDOW_UNKNOWN, .shut = true };
 	struct fg_error err = FG_ERROR_INIT;
@@ -227,7 +202,7 @@ static void arm(struct fg_guard *g, struct nic *nic, const char *uuid, const uin
 		snprintf(nic->uuid, sizeof(nic->uuid), "%s", uuid);
 	if (fg_vmm_arm(g->c.isolator, nic->uuid, nic->now.name, mac, &was, &had, &err) < 0) {
 		if (nic_of(g, nic->now.ifindex) == nic && err.code != FG_ENOTFOUND)
-			shut(g, nic, &err);
+			fg_guard_shut(g, nic, &err);
 	} else if (was || (had && strcmp(nic->cause, "appeared") == 0)) { /* vif-fixgate did it */
 		nic->filtered = true;
 		nic->was_up = false;
@@ -287,12 +262,12 @@ static void on_link(void *arg, const struct fg_link_event *e)
 {
 	struct fg_guard *g = arg;
 	struct nic *nic = nic_of(g, e->ifindex);
-	bool any = marks_load(g), look = !nic;
+	bool any = fg_guard_marks_load(g), look = !nic;
 
 	if (e->gone) {
 		if (nic)
 			on_gone(g, nic, e);
-		marks_forget(g);
+		fg_guard_marks_forget(g);
 		return;
 	}
 	if (!nic)
@@ -314,7 +289,7 @@ static void on_link(void *arg, const struct fg_link_event *e)
 	} else if (down && is_marked(g, nic->uuid)) {
 		fg_vmm_sample(g->c.isolator, nic->uuid); /* its counters go with it */
 	}
-	marks_forget(g);
+	fg_guard_marks_forget(g);
 }
 
 /*----- what the isolator says -----*/
@@ -341,63 +316,7 @@ static void on_failed(void *arg, const char *uuid, const char *dev, const struct
 	if (!nic || nic->filtered)
 		return;
 	snprintf(nic->uuid, sizeof(nic->uuid), "%s", uuid);
-	shut(g, nic, why);
-}
-
-/*----- the table -----*/
-
-static void shut_all(struct fg_guard *g, const char *uuid, const struct fg_error *why)
-{
-	struct nic *nic = NULL;
-
-	LIST_FOREACH (nic, &g->nics, link) {
-		if (strcmp(nic->uuid, uuid) == 0) {
-			nic->filtered = false;
-			nic->cause = "rules-changed";
-			nic->since_ms = fg_monotonic_ms();
-			shut(g, nic, why);
-		}
-	}
-}
-
-/* by: who it was, NULL if that was not heard. */
-static void put_back(struct fg_guard *g, const char *uuid, const struct fg_ruleset_event *by, int64_t since_ms)
-{
-	struct fg_window w = { .cause = "rules-changed", .frames = FG_WINDOW_UNKNOWN, .at_most = !by };
-	struct fg_error err = FG_ERROR_INIT, why = FG_ERROR_INIT;
-	int rc = fg_vmm_check(g->c.isolator, uuid, &err);
-
-	if (rc == 0)
-		return;
-	/* Our own command (vif-fixgate) replaces whole: as long as no NIC is bare there was no gap. */
-	bool gap = !by || strncmp(by->process, "netback-filter", sizeof("netback-filter") - 1) != 0 ||
-		   fg_vmm_bare(g->c.isolator, uuid);
-	if (fg_vmm_rearm(g->c.isolator, uuid, &why) < 0) {
-		shut_all(g, uuid, &why);
-	} else if (gap) {
-		snprintf(w.uuid, sizeof(w.uuid), "%s", uuid);
-		w.ms = fg_monotonic_ms() - since_ms;
-		snprintf(w.detail, sizeof(w.detail), "%s%s%.20s%.100s", by ? "by " : "", by ? by->process : "",
-			 by ? ": " : "", err.text);
-		g->c.window(g->c.arg, &w);
-	}
-	g->c.look(g->c.arg, uuid);
-}
-
-static void put_all_back(struct fg_guard *g, const struct fg_ruleset_event *by, int64_t since_ms)
-{
-	marks_load(g);
-	for (size_t i = 0; i < g->n_uuids; i++)
-		put_back(g, g->uuids[i], by, since_ms);
-	marks_forget(g);
-}
-
-static void on_ruleset(void *arg, const struct fg_ruleset_event *e)
-{
-	struct fg_guard *g = arg;
-
-	if (!fg_vmm_is_own(g->c.isolator, e->portid))
-		put_all_back(g, e, e->at_ms);
+	fg_guard_shut(g, nic, why);
 }
 
 /*----- everything -----*/
@@ -428,14 +347,16 @@ static void on_lost(void *arg, int64_t since_ms)
 	if (scan(g, &err) < 0)
 		fg_log_err("%s", err.text);
 	g->rescan = false;
-	put_all_back(g, NULL, since_ms);
+	fg_guard_put_all_back(g, since_ms);
 	g->c.look(g->c.arg, "");
 }
 
 int fg_guard_open(const struct fg_guard_config *config, struct fg_guard **out, struct fg_error *err)
 {
 	struct fg_guard *g = fg_calloc(1, sizeof(*g));
-	const struct fg_linkwatch_cbs cbs = { .link = on_link, .ruleset = on_ruleset, .lost = on_lost, .arg = g };
+	const struct fg_linkwatch_cbs cbs = {
+		.link = on_link, .ruleset = fg_guard_on_ruleset, .lost = on_lost, .arg = g
+	};
 	const struct fg_vmm_hooks hooks = { .armed = on_armed, .failed = on_failed, .arg = g };
 
 	g->c = *config;
@@ -464,7 +385,7 @@ void fg_guard_close(struct fg_guard *g)
 	fg_vmm_set_hooks(g->c.isolator, &none);
 	while (!LIST_EMPTY(&g->nics))
 		nic_free(LIST_FIRST(&g->nics));
-	marks_forget(g);
+	fg_guard_marks_forget(g);
 	fg_linkwatch_close(g->watch);
 	free(g);
 }

@@ -1,27 +1,20 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* The isolator of the virtual machine manager: filters on the backend netdevs, marks for those that are to come. */
 #include "counters.h"
+#include "kept.h"
 #include "plan.h"
 #include "vmm.h"
 
 #include <lib/log.h>
 #include <lib/util.h>
+#include <netback-filter/awake.h>
 #include <netback-filter/own.h>
 #include <netback-filter/status.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <unistd.h>
-
-/* What a guest was isolated with.  Its netdevs are kept by ifindex: a name may go to another guest's. */
-struct kept {
-	LIST_ENTRY(kept) link;
-	struct fg_isolate_plan *plan;
-	uint32_t ifindex[FG_FILTER_DEVS_MAX];
-	int64_t since_ms; /* of the isolation; 0: before this process began */
-};
 
 struct fg_isolator {
 	const struct fg_agent_config *config;
@@ -30,65 +23,15 @@ struct fg_isolator {
 	struct fg_counters *counters;
 	struct fg_vmm_hooks hooks;
 	json_t *begun; /* set of guests that were marked, but never yet isolated to the end */
-	LIST_HEAD(kept_list, kept) kept;
+	struct fg_kept_list kept;
 };
-
-static struct kept *kept_of(const struct fg_isolator *iso, const char *uuid)
-{
-	struct kept *k = NULL;
-
-	LIST_FOREACH (k, &iso->kept, link) {
-		if (strcmp(k->plan->guest.uuid, uuid) == 0)
-			return k;
-	}
-	return NULL;
-}
-
-static void kept_free(struct kept *k)
-{
-	if (!k)
-		return;
-	LIST_REMOVE(k, link);
-	free(k->plan);
-	free(k);
-}
-
-static struct kept *keep(struct fg_isolator *iso, struct fg_isolate_plan *plan, bool was_marked)
-{
-	struct kept *k = fg_calloc(1, sizeof(*k)), *old = kept_of(iso, plan->guest.uuid);
-
-	k->since_ms = old ? old->since_ms : was_marked ? 0 : fg_monotonic_ms();
-	kept_free(old);
-	k->plan = plan;
-	for (size_t i = 0; i < plan->guest.n_devs; i++)
-		k->ifindex[i] = if_nametoindex(plan->devs[i].name);
-	LIST_INSERT_HEAD(&iso->kept, k, link);
-	return k;
-}
-
-/* Names are as they are now; netdevs that are gone are forgotten. */
-static void kept_refresh(struct kept *k)
-{
-	struct fg_filter_guest *g = &k->plan->guest;
-	size_t n = 0;
-
-	for (size_t i = 0; i < g->n_devs; i++) {
-		struct fg_filter_dev dev = g->devs[i];
-		uint32_t ifindex = k->ifindex[i];
-		if (!ifindex || !if_indextoname(ifindex, dev.name))
-			continue;
-		k->ifindex[n] = ifindex;
-		g->devs[n++] = dev;
-	}
-	g->n_devs = n;
-}
 
 static void vmm_close(struct fg_isolator *iso)
 {
 	if (!iso)
 		return;
 	while (!LIST_EMPTY(&iso->kept))
-		kept_free(LIST_FIRST(&iso->kept));
+		fg_kept_free(LIST_FIRST(&iso->kept));
 	fg_counters_free(iso->counters);
 	json_decref(iso->begun);
 	fg_filter_close(iso->filter);
@@ -166,12 +109,12 @@ void fg_vmm_sample(struct fg_isolator *iso, const char *uuid)
 
 bool fg_vmm_bare(struct fg_isolator *iso, const char *uuid)
 {
-	struct kept *k = kept_of(iso, uuid);
+	struct fg_kept *k = fg_kept_of(&iso->kept, uuid);
 	bool filtered[FG_FILTER_DEVS_MAX] = { false };
 
 	if (!k)
 		return false;
-	kept_refresh(k);
+	fg_kept_refresh(k);
 	if (sample(iso, uuid, &k->plan->guest, filtered, NULL) < 0)
 		return true;
 	for (size_t i = 0; i < k->plan->guest.n_devs; i++)
@@ -180,11 +123,21 @@ bool fg_vmm_bare(struct fg_isolator *iso, const char *uuid)
 	return false;
 }
 
-static int install(struct fg_isolator *iso, const struct fg_filter_guest *guest, struct fg_error *err)
+/* The kernel holds what it should, and it is at work. */
+static int stands(struct fg_isolator *iso, const struct fg_filter_guest *guest, struct fg_error *err)
 {
-	int rc = fg_filter_isolate(iso->filter, guest, 1, err);
+	int rc = fg_filter_awake(iso->filter, err);
 
 	return rc < 0 ? rc : fg_filter_verify(iso->filter, guest, err);
+}
+
+static int install(struct fg_isolator *iso, const struct fg_filter_guest *guest, struct fg_error *err)
+{
+	int rc = fg_filter_wake(iso->filter, err);
+
+	if (rc == 0)
+		rc = fg_filter_isolate(iso->filter, guest, 1, err);
+	return rc < 0 ? rc : stands(iso, guest, err);
 }
 
 static void tell(struct fg_isolator *iso, const struct fg_filter_guest *guest, const bool *filtered, bool was_marked,
@@ -243,11 +196,11 @@ static int vmm_isolate(struct fg_isolator *iso, const struct fg_guest *guest, bo
 	was_marked = was_marked && !json_object_get(iso->begun, guest->uuid);
 	rc = sample(iso, guest->uuid, &plan->guest, filtered, &why);
 	/* What stands already is left alone: replacing it would set its counters back. */
-	if (rc == 0 && fg_filter_verify(iso->filter, &plan->guest, NULL) < 0)
+	if (rc == 0 && stands(iso, &plan->guest, NULL) < 0)
 		rc = install(iso, &plan->guest, &why);
 	tell(iso, &plan->guest, filtered, was_marked, rc, &why);
 	if (rc == 0) {
-		keep(iso, FG_TAKE(plan), was_marked);
+		fg_keep(&iso->kept, FG_TAKE(plan), was_marked);
 		json_object_del(iso->begun, guest->uuid);
 		fg_vmm_sample(iso, guest->uuid);
 	} else if (err && !err->code) {
@@ -287,36 +240,11 @@ static int plan_of_mark(struct fg_isolator *iso, const char *uuid, struct fg_iso
 	return rc;
 }
 
-static void kept_add(struct kept *k, const struct fg_filter_dev *dev)
-{
-	struct fg_filter_guest *g = &k->plan->guest;
-	uint32_t ifindex = if_nametoindex(dev->name);
-
-	for (size_t i = 0; i < g->n_devs; i++) {
-		if (k->ifindex[i] == ifindex) {
-			g->devs[i] = *dev;
-			return;
-		}
-	}
-	if (g->n_devs == FG_FILTER_DEVS_MAX)
-		return;
-	k->ifindex[g->n_devs] = ifindex;
-	g->devs[g->n_devs++] = *dev;
-}
-
-static const uint8_t *kept_mac(const struct kept *k, uint32_t ifindex)
-{
-	for (size_t i = 0; i < k->plan->guest.n_devs; i++)
-		if (k->ifindex[i] == ifindex)
-			return k->plan->devs[i].mac;
-	return NULL;
-}
-
 /* Only the new netdev is named: those the guest is isolated on already stay targets of the filter. */
 int fg_vmm_arm(struct fg_isolator *iso, const char *uuid, const char *dev_name, const uint8_t mac[6], bool *was,
 	       bool *had, struct fg_error *err)
 {
-	struct kept *k = kept_of(iso, uuid);
+	struct fg_kept *k = fg_kept_of(&iso->kept, uuid);
 	struct fg_filter_dev dev = { 0 };
 
 	if (!k) {
@@ -324,19 +252,19 @@ int fg_vmm_arm(struct fg_isolator *iso, const char *uuid, const char *dev_name, 
 		int rc = plan_of_mark(iso, uuid, plan, err);
 		if (rc < 0)
 			return rc;
-		k = keep(iso, FG_TAKE(plan), true);
+		k = fg_keep(&iso->kept, FG_TAKE(plan), true);
 	}
-	kept_refresh(k);
+	fg_kept_refresh(k);
 	snprintf(dev.name, sizeof(dev.name), "%s", dev_name);
 	if (!mac)
-		mac = kept_mac(k, if_nametoindex(dev_name));
+		mac = fg_kept_mac(k, if_nametoindex(dev_name));
 	if (!mac)
 		return fg_error_set(err, FG_EBUG, "%s: its MAC is not known", dev_name);
 	memcpy(dev.mac, mac, 6);
 	struct fg_filter_guest one = k->plan->guest;
 	one.devs = &dev;
 	one.n_devs = 1;
-	*was = fg_filter_verify(iso->filter, &one, NULL) == 0;
+	*was = stands(iso, &one, NULL) == 0;
 	if (!*was) {
 		int rc = sample(iso, uuid, &one, had, err);
 		if (rc == 0)
@@ -344,42 +272,65 @@ int fg_vmm_arm(struct fg_isolator *iso, const char *uuid, const char *dev_name, 
 		if (rc < 0)
 			return rc;
 	}
-	kept_add(k, &dev);
+	fg_kept_add(k, &dev);
 	return 0;
 }
 
 int64_t fg_vmm_since(const struct fg_isolator *iso, const char *uuid)
 {
-	const struct kept *k = kept_of(iso, uuid);
+	const struct fg_kept *k = fg_kept_of(&iso->kept, uuid);
 
 	return k ? k->since_ms : 0;
 }
 
 int fg_vmm_check(struct fg_isolator *iso, const char *uuid, struct fg_error *err)
 {
-	struct kept *k = kept_of(iso, uuid);
+	struct fg_kept *k = fg_kept_of(&iso->kept, uuid);
 
 	if (!k)
 		return 0; /* nothing was installed since the start: the sweep of the start does it */
-	kept_refresh(k);
-	return k->plan->guest.n_devs ? fg_filter_verify(iso->filter, &k->plan->guest, err) : 0;
+	fg_kept_refresh(k);
+	return k->plan->guest.n_devs ? stands(iso, &k->plan->guest, err) : 0;
 }
 
 int fg_vmm_rearm(struct fg_isolator *iso, const char *uuid, struct fg_error *err)
 {
-	struct kept *k = kept_of(iso, uuid);
+	struct fg_kept *k = fg_kept_of(&iso->kept, uuid);
 	struct fg_error differs = FG_ERROR_INIT;
 
 	if (!k)
 		return 0;
-	kept_refresh(k);
+	fg_kept_refresh(k);
 	if (k->plan->guest.n_devs == 0)
 		return 0;
-	int rc = fg_filter_isolate(iso->filter, &k->plan->guest, 1, err);
+	int rc = fg_filter_wake(iso->filter, err);
+	if (rc == 0)
+		rc = fg_filter_isolate(iso->filter, &k->plan->guest, 1, err);
 	/* Our chains are in place then.  What else is in the table can only drop more. */
-	if (rc == 0 && fg_filter_verify(iso->filter, &k->plan->guest, &differs) < 0)
+	if (rc == 0 && stands(iso, &k->plan->guest, &differs) < 0)
 		fg_log_warn("guest=%s filter installed again, but: %s", uuid, differs.text);
 	return rc;
+}
+
+bool fg_vmm_has_devs(struct fg_isolator *iso, const char *uuid)
+{
+	struct fg_kept *k = fg_kept_of(&iso->kept, uuid);
+
+	if (k)
+		fg_kept_refresh(k);
+	return k && k->plan->guest.n_devs > 0;
+}
+
+int fg_vmm_rearm_all(struct fg_isolator *iso, char (*uuids)[37], size_t n, struct fg_error *err)
+{
+	fg_autofree struct fg_filter_guest *all = fg_calloc(n, sizeof(*all));
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (fg_vmm_has_devs(iso, uuids[i]))
+			all[count++] = fg_kept_of(&iso->kept, uuids[i])->plan->guest;
+	int rc = fg_filter_wake(iso->filter, err);
+	return rc < 0 || count == 0 ? rc : fg_filter_isolate(iso->filter, all, count, err);
 }
 
 static int nothing_left(struct fg_isolator *iso, const char *uuid, struct fg_error *err)
@@ -401,7 +352,7 @@ static int vmm_release(struct fg_isolator *iso, const char *uuid, struct fg_erro
 
 	if (rc < 0)
 		return rc;
-	kept_free(kept_of(iso, uuid));
+	fg_kept_free(fg_kept_of(&iso->kept, uuid));
 	json_object_del(iso->begun, uuid);
 	fg_vmm_sample(iso, uuid);
 	rc = fg_filter_release(iso->filter, uuids, 1, err);

@@ -36,7 +36,7 @@ struct fg_linkwatch {
 	struct source links, rules;
 	struct mnl_socket *ask;
 	uint32_t seq;
-	bool touched; /* the transaction whose end has not come yet changed our table */
+	struct fg_ruleset_event transaction; /* whose end has not come yet */
 	bool closed; /* by a callback */
 	int64_t now_ms, quiet_ms; /* of this reading; of the last one, after which nothing was waiting */
 	char *buf;
@@ -132,30 +132,37 @@ static int on_link(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-static bool in_our_table(const struct nlmsghdr *nlh, uint16_t attr)
+/* chain 0: no chain is named.  Its name is "" then. */
+static bool in_our_table(const struct nlmsghdr *nlh, uint16_t attr, uint16_t chain, char name[64])
 {
 	const struct nfgenmsg *nfg = mnl_nlmsg_get_payload(nlh);
 	const struct nlattr *a;
 	char table[64] = "";
 
+	name[0] = '\0';
 	if (nfg->nfgen_family != NFPROTO_NETDEV)
 		return false;
 	mnl_attr_for_each(a, nlh, sizeof(*nfg))
 	{
 		if (mnl_attr_get_type(a) == attr)
 			copy_text(a, table, sizeof(table));
+		else if (chain && mnl_attr_get_type(a) == chain)
+			copy_text(a, name, 64);
 	}
 	return strcmp(table, FG_FILTER_TABLE) == 0;
 }
 
 static void end_of_transaction(struct fg_linkwatch *w, const struct nlmsghdr *nlh)
 {
-	struct fg_ruleset_event e = { .portid = nlh->nlmsg_pid, .at_ms = fg_monotonic_ms() };
+	struct fg_ruleset_event e = w->transaction;
 	const struct nlattr *a;
 
-	if (!w->touched)
+	w->transaction.all = false;
+	w->transaction.n_chains = 0;
+	if (!e.all && e.n_chains == 0)
 		return;
-	w->touched = false;
+	e.portid = nlh->nlmsg_pid;
+	e.at_ms = fg_monotonic_ms();
 	mnl_attr_for_each(a, nlh, sizeof(struct nfgenmsg))
 	{
 		if (mnl_attr_get_type(a) == NFTA_GEN_PROC_NAME)
@@ -167,11 +174,37 @@ static void end_of_transaction(struct fg_linkwatch *w, const struct nlmsghdr *nl
 		w->cbs.ruleset(w->cbs.arg, &e);
 }
 
+/* A dormant table has all its rules, and none is at work. */
+static bool goes_to_sleep(const struct nlmsghdr *nlh)
+{
+	const struct nlattr *a;
+	uint32_t flags = 0;
+
+	mnl_attr_for_each(a, nlh, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(a) == NFTA_TABLE_FLAGS && mnl_attr_get_payload_len(a) >= 4)
+			flags = ntohl(mnl_attr_get_u32(a));
+	}
+	return (flags & NFT_TABLE_F_DORMANT) != 0;
+}
+
+static void touched(struct fg_ruleset_event *t, const char *chain)
+{
+	for (size_t i = 0; i < t->n_chains; i++)
+		if (strcmp(t->chains[i], chain) == 0)
+			return;
+	if (!chain[0] || t->n_chains == FG_RULESET_CHAINS_MAX)
+		t->all = true;
+	else
+		snprintf(t->chains[t->n_chains++], sizeof(t->chains[0]), "%s", chain);
+}
+
 /* All changes of one transaction come together; NEWGEN is the last message of it. */
 static int on_rule(const struct nlmsghdr *nlh, void *arg)
 {
 	struct fg_linkwatch *w = arg;
-	uint16_t table = 0; /* the attribute that names the table */
+	uint16_t table = 0, chain = 0; /* the attributes that name them */
+	char name[64];
 
 	if (NFNL_SUBSYS_ID(nlh->nlmsg_type) != NFNL_SUBSYS_NFTABLES ||
 	    mnl_nlmsg_get_payload_len(nlh) < sizeof(struct nfgenmsg))
@@ -180,22 +213,29 @@ static int on_rule(const struct nlmsghdr *nlh, void *arg)
 	case NFT_MSG_NEWGEN:
 		end_of_transaction(w, nlh);
 		return MNL_CB_OK;
-	case NFT_MSG_NEWTABLE:
+	case NFT_MSG_NEWTABLE: /* made, which takes nothing away, or its flags were changed */
+		if (!goes_to_sleep(nlh))
+			return MNL_CB_OK;
+		table = NFTA_TABLE_NAME;
+		break;
 	case NFT_MSG_DELTABLE:
 		table = NFTA_TABLE_NAME;
 		break;
 	case NFT_MSG_NEWCHAIN:
 	case NFT_MSG_DELCHAIN:
 		table = NFTA_CHAIN_TABLE;
+		chain = NFTA_CHAIN_NAME;
 		break;
 	case NFT_MSG_NEWRULE:
 	case NFT_MSG_DELRULE:
 		table = NFTA_RULE_TABLE;
+		chain = NFTA_RULE_CHAIN;
 		break;
 	default: /* sets and objects: we have none, and a rule that uses one is a rule */
 		return MNL_CB_OK;
 	}
-	w->touched = w->touched || in_our_table(nlh, table);
+	if (in_our_table(nlh, table, chain, name))
+		touched(&w->transaction, name);
 	return MNL_CB_OK;
 }
 

@@ -32,8 +32,13 @@ struct fg_link_event {
 	int64_t at_ms; /* monotonic: when it was read */
 };
 
+#define FG_RULESET_CHAINS_MAX 64
+
 /* One transaction of nf_tables that changed table netdev fixgate. */
 struct fg_ruleset_event {
+	bool all; /* the table itself was changed, or too many chains */
+	char chains[FG_RULESET_CHAINS_MAX][64]; /* that were changed, made, deleted, or have other rules now */
+	size_t n_chains;
 	uint32_t portid; /* of the socket that asked for it */
 	uint32_t pid; /* of the process, as the kernel counts; 0: not known */
 	char process[32];

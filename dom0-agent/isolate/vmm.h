@@ -33,6 +33,10 @@ int fg_vmm_check(struct fg_isolator *iso, const char *uuid, struct fg_error *err
 bool fg_vmm_bare(struct fg_isolator *iso, const char *uuid);
 /* Install it again. */
 int fg_vmm_rearm(struct fg_isolator *iso, const char *uuid, struct fg_error *err) FG_MUST_CHECK;
+/* Every guest of the list that has netdevs, in one transaction: all or nothing. */
+int fg_vmm_rearm_all(struct fg_isolator *iso, char (*uuids)[37], size_t n, struct fg_error *err) FG_MUST_CHECK;
+/* True if the guest has a netdev that exists. */
+bool fg_vmm_has_devs(struct fg_isolator *iso, const char *uuid);
 /* Count what the filter has counted so far: a netdev of the guest is about to go. */
 void fg_vmm_sample(struct fg_isolator *iso, const char *uuid);
 /* The mark of a guest; free with fg_filter_guest_free. */
