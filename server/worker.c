@@ -8,6 +8,7 @@
 #include <lib/log.h>
 #include <pwd.h>
 #include <server/api/catalogue.h>
+#include <server/api/writer.h>
 #include <server/http/tls.h>
 #include <server/rollout/engine.h>
 #include <server/store/certs.h>
@@ -250,6 +251,7 @@ static int start(struct running *r, struct fg_error *err)
 	api->leader = w->leader;
 	api->poll = fg_poll_new(r->base, api->store);
 	fg_poll_on_wake(api->poll, tell_wake, r);
+	api->writer = fg_writer_new(r->base, api->store);
 	api->rollouts = fg_rollouts_new(r->base, api->store, rollout_wake, api->poll);
 	api->publisher = fg_publisher_new(r->base, api);
 	api->catalogues = fg_catalogues_new(api);
@@ -264,6 +266,7 @@ static void stop(struct running *r)
 	fg_publisher_free(r->api.publisher);
 	fg_catalogues_free(r->api.catalogues);
 	fg_enroller_free(r->api.enroller);
+	fg_writer_free(r->api.writer);
 	fg_rollouts_free(r->api.rollouts);
 	fg_poll_free(r->api.poll);
 	fg_http_free(r->http);

@@ -2,6 +2,7 @@
 /* What hosts say: inventory, reports; and their asking for tokens. */
 #include "api.h"
 #include "check.h"
+#include "writer.h"
 
 #include <arpa/inet.h>
 #include <fixgate/protocol.h>
@@ -291,39 +292,87 @@ static void add_refused(int64_t seq, const char *why, void *arg)
 	json_array_append_new(arg, json_pack("{s:I, s:s}", "seq", (json_int_t)seq, "text", why));
 }
 
-int fg_api_reports(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
+/* A request from when it came until it is answered. */
+struct batch {
+	struct fg_api *api;
+	struct fg_request *req;
+	json_t *body, *refused;
+	const char *journal; /* borrowed of body */
+	struct fg_store_report *reports;
+	size_t n;
+	int64_t acked;
+};
+
+static void batch_free(struct batch *b)
 {
-	struct fg_api *api = ctx;
-	fg_autojson json_t *body = NULL;
-	fg_autojson json_t *refused = json_array();
-	const char *journal = NULL;
+	reports_free(b->reports, b->n);
+	json_decref(b->refused);
+	json_decref(b->body);
+	free(b);
+}
+
+static int batch_write(struct fg_store *store, void *arg, struct fg_error *err)
+{
+	struct batch *b = arg;
+
+	return fg_store_reports(store, b->req->peer.name, b->journal ? b->journal : "", b->reports, b->n, fg_now_ms(),
+				add_refused, b->refused, &b->acked, err);
+}
+
+static void batch_done(int rc, const struct fg_error *err, void *arg)
+{
+	struct batch *b = arg;
+	json_t *answer;
+
+	if (rc < 0) {
+		fg_request_fail(b->req, err);
+		batch_free(b);
+		return;
+	}
+	if (fg_store_rollouts_touched(b->api->store))
+		fg_rollouts_kick(b->api->rollouts);
+	answer = json_pack("{s:I}", "acked", (json_int_t)b->acked);
+	if (json_array_size(b->refused) > 0)
+		json_object_set(answer, "refused", b->refused);
+	fg_request_reply(b->req, 200, answer);
+	batch_free(b);
+}
+
+static int batch_read(struct batch *b, struct fg_error *err)
+{
 	json_t *list = NULL;
-	int64_t acked = 0;
-	int rc = fg_api_body(req, &body, err);
+	int rc = fg_api_body(b->req, &b->body, err);
 
 	if (rc == 0)
-		rc = fg_json_array(body, "reports", FG_PROTOCOL_REPORTS_MAX, &list, err);
+		rc = fg_json_array(b->body, "reports", FG_PROTOCOL_REPORTS_MAX, &list, err);
 	if (rc == 0)
-		rc = fg_json_string_opt(body, "journal", &journal, err);
-	if (rc == 0 && journal)
-		rc = fg_check_text("journal", journal, FG_JOB_ID_MAX, err);
+		rc = fg_json_string_opt(b->body, "journal", &b->journal, err);
+	if (rc == 0 && b->journal)
+		rc = fg_check_text("journal", b->journal, FG_JOB_ID_MAX, err);
 	if (rc < 0)
 		return rc;
-	size_t n = json_array_size(list);
-	struct fg_store_report *reports = fg_calloc(n + 1, sizeof(*reports));
-	rc = reports_read(list, reports, err);
-	if (rc == 0)
-		rc = fg_store_reports(api->store, req->peer.name, journal ? journal : "", reports, n, fg_now_ms(),
-				      add_refused, refused, &acked, err);
-	reports_free(reports, n);
-	if (rc < 0)
+	b->n = json_array_size(list);
+	b->reports = fg_calloc(b->n + 1, sizeof(*b->reports));
+	return reports_read(list, b->reports, err);
+}
+
+/* Answered when the reports are on disk, together with those of others that came meanwhile. */
+int fg_api_reports(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
+{
+	struct batch *b = fg_calloc(1, sizeof(*b));
+	struct fg_write w = { batch_write, batch_done, b };
+
+	(void)answer;
+	b->api = ctx;
+	b->req = req;
+	b->refused = json_array();
+	int rc = batch_read(b, err);
+	if (rc < 0) {
+		batch_free(b);
 		return rc;
-	if (fg_store_rollouts_touched(api->store))
-		fg_rollouts_kick(api->rollouts);
-	*answer = json_pack("{s:I}", "acked", (json_int_t)acked);
-	if (json_array_size(refused) > 0)
-		json_object_set(*answer, "refused", refused);
-	return 200;
+	}
+	fg_writer_add(b->api->writer, &w);
+	return FG_HTTP_LATER;
 }
 
 /* ---- POST /v1/tokens ---- */

@@ -10,6 +10,7 @@
 
 struct fg_publisher;
 struct fg_rollouts;
+struct fg_writer;
 struct fg_enroller;
 struct fg_bus;
 struct fg_catalogues;
@@ -20,6 +21,7 @@ struct fg_api {
 	struct fg_store *store;
 	struct fg_poll *poll;
 	struct fg_publisher *publisher;
+	struct fg_writer *writer; /* writer.h */
 	struct fg_rollouts *rollouts; /* server/rollout/engine.h */
 	struct fg_enroller *enroller;
 	struct fg_bus *bus;

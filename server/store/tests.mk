@@ -4,3 +4,4 @@ $(eval $(call unit_test,unit/server/store/test_lists,$(addprefix test/unit/serve
 $(eval $(call unit_test,unit/server/rollout/test_plan,test/unit/server/rollout/test_plan.c,fgrollout fgstore fixgate))
 $(eval $(call unit_test,unit/server/rollout/test_decide,test/unit/server/rollout/test_decide.c,fgrollout fgstore fixgate))
 QUICK_TESTS += test/server/rollout_flow.py
+$(eval $(call unit_test,unit/server/api/test_writer,test/unit/server/api/test_writer.c test/unit/server/store/store_kit.c server/api/writer.c,fgstore fixgate,libevent_core sqlite3))
