@@ -2,12 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What fixgate-net takes and refuses by the catalogue; then keys that change, are lost and are stolen, with the real server.
 TAP."""
+import contextlib
 import hashlib
+import http.client
 import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
+import ssl
 import subprocess
 import sys
 import time
@@ -256,11 +260,9 @@ def restored(server, port, offer):
     """The database of yesterday: its catalogue's version would be an old one."""
     with tap.case("a server restored from a backup goes on above what hosts have seen"):
         database = os.path.join(folder, "fixgate.db")
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
-        with open(database, "rb") as f:
-            backup = f.read()
-        server = serve(port)
+        saved = os.path.join(world.dir, "yesterday.db")
+        with contextlib.closing(sqlite3.connect(database, timeout=20)) as db, contextlib.closing(sqlite3.connect(saved)) as to:
+            db.backup(to)
         for n in range(3):
             admin("revoke-signer", "%064x" % (n + 1))
         seen = ask_new(port, offer)["catalogue"]
@@ -269,8 +271,7 @@ def restored(server, port, offer):
         for end in ("-wal", "-shm"):
             if os.path.exists(database + end):
                 os.unlink(database + end)
-        with open(database, "wb") as f:
-            f.write(backup)
+        shutil.copy(saved, database)
         time.sleep(max(0, seen["version"] + 1 - time.time()))  # the versions of a burst run ahead of the clock
         server = serve(port)
         again = ask_new(port, offer, seen)
@@ -311,6 +312,55 @@ def publisher_key_lost(port):
         assert "key is revoked" in text, text
 
 
+def call(port, who, method, path, body=None):
+    """Status, headers and body; who: the folder and name of a certificate, or None."""
+    context = ssl.create_default_context(cafile=folder + "/server-ca.pem")
+    if who:
+        context.load_cert_chain(who + ".pem", who + ".key")
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
+    connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()
+
+
+def roles(port):
+    people = {"agent": world.dir + "/xen1/agent", "admin": folder + "/admin", "nobody": None}
+    for role in ("viewer", "operator"):
+        tool("fixgate-server", "admin", role, "--role", role, "--dir", folder, "--out", world.dir + "/" + role)
+        people[role] = "%s/%s/admin" % (world.dir, role)
+    key, bad = {"key": "77" * 32, "name": "x"}, {"fix": "no-such-fix"}
+    table = [("GET", "/v1/catalogue", None, {"agent": 200, "viewer": 200, "operator": 200, "admin": 200, "nobody": 401}),
+             ("POST", "/v1/withdrawals", bad, {"agent": 403, "viewer": 403, "operator": 403, "admin": 404, "nobody": 401}),
+             ("POST", "/v1/signers/revoked", key, {"agent": 403, "viewer": 403, "operator": 403, "nobody": 401, "admin": 201})]
+    for method, path, body, expected in table:
+        for role, status in expected.items():
+            with tap.case("%s %s as %s: %d" % (method, path, role, status)):
+                got = call(port, people[role], method, path, body)
+                assert got[0] == status, got
+    with tap.case("malformed withdrawals and revocations are refused"):
+        for path, body in (("withdrawals", {}), ("withdrawals", {"fix": 1}), ("withdrawals", {"fix": "../x"}),
+                           ("withdrawals", {"fix": "net-fix", "version": 0}), ("withdrawals", {"fix": "net-fix", "reason": "a\nb"}),
+                           ("signers/revoked", {"key": "00", "name": "x"}), ("signers/revoked", {"key": "77" * 32}),
+                           ("signers/revoked", {"key": "AB" * 32, "name": "x"})):
+            got = call(port, people["admin"], "POST", "/v1/" + path, body)
+            assert got[0] == 400, (path, body, got)
+    with tap.case("a host gets CMS, with its mark as ETag"):
+        _, headers, data = call(port, people["agent"], "GET", "/v1/catalogue")
+        assert data[:1] == b"0" and headers["ETag"].startswith('"1.'), (headers, data[:20])
+
+
+def renewal(port):
+    with tap.case("a catalogue that is half a day old is made anew when somebody asks; a younger one is not"):
+        read = lambda: json.loads(admin("catalogue", "--json"))["catalogue"]  # noqa: E731
+        first = read()
+        assert read() == first
+        with contextlib.closing(sqlite3.connect(os.path.join(folder, "fixgate.db"), timeout=20)) as db, db:
+            db.execute("UPDATE catalogue SET published_s = published_s - 43201")
+        second = read()
+        assert second["version"] > first["version"] and second["published"] > first["published"], (first, second)
+        assert read() == second
+
+
 def real_server():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -320,6 +370,8 @@ def real_server():
     os.chmod(os.path.join(world.dir, "xen1"), 0o755)
     server = serve(port)
     try:
+        roles(port)
+        renewal(port)
         withdrawals(port)
         offer = online_key_rotation(port)
         server = restored(server, port, offer)
@@ -330,7 +382,8 @@ def real_server():
             os.rename(os.path.join(folder, "online.away"), os.path.join(folder, "online.pem"))
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        status = server.wait(20)
+    tap.ok(status == 0, "the server ends in order", "status %d" % status)
 
 
 def main():
