@@ -87,10 +87,10 @@ static void ip4_head(struct fg_ruleset *set, enum fg_dir dir)
 	r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 	fg_bits16(r, FG_SRC_NET, FG_CMP_NEQ, IP4_FRAG, 0xbfff); /* all but "don't fragment" */
 	fg_drop(r, "fragment");
-	if (dir == FG_DIR_TO_GUEST)
-		return; /* the length is 0 in a frame of over 64 KiB that is still to be cut (BIG TCP) */
 	r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 	fg_is8(r, FG_SRC_NET, IP4_PROTO, IPPROTO_TCP);
+	if (dir == FG_DIR_TO_GUEST) /* 0: a frame of over 64 KiB that is still to be cut (BIG TCP) */
+		fg_is_not16(r, FG_SRC_NET, IP4_LENGTH, 0);
 	fg_less16(r, FG_SRC_NET, IP4_LENGTH, 20 + 20);
 	fg_drop(r, "length");
 }

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* IPv6 (RFC 8200) and neighbour discovery (RFC 4861).  Offsets: net = IPv6 header, transport = TCP or ICMPv6 header. */
+/*
+ * IPv6 (RFC 8200) and neighbour discovery (RFC 4861).  Offsets from the IPv6 header: what is let through has TCP or ICMPv6
+ * directly behind it.  The kernel's own idea of where the transport header is must not be used: ipv6_find_hdr reads the first
+ * next header where it would be in the linear part of the frame, also if the frame's head is not there (a large frame of a
+ * tap, whose sender says how much is to be linear), and so walks from what was in that memory before.
+ */
 #include "ruleset.h"
 
 #include <lib/util.h>
@@ -8,7 +13,9 @@
 #include <string.h>
 
 enum { IP6_LENGTH = 4, IP6_NEXT = 6, IP6_HOPS = 7, IP6_SADDR = 8, IP6_DADDR = 24 };
-enum { ND_TYPE = 0, ND_FLAGS = 4, ND_TARGET = 8, ND_OPTION = 24, ND_BARE = 24, ND_WITH_OPTION = 32 };
+enum { IP6_NEXT_HEADER = 40, TCP6_SPORT = IP6_NEXT_HEADER, TCP6_DPORT = IP6_NEXT_HEADER + 2 };
+enum { ND_TYPE = IP6_NEXT_HEADER, ND_FLAGS = ND_TYPE + 4, ND_TARGET = ND_TYPE + 8, ND_OPTION = ND_TYPE + 24 };
+enum { ND_BARE = 24, ND_WITH_OPTION = 32 }; /* lengths */
 enum { ND_SOLICIT = 135 << 8, ND_ADVERT = 136 << 8 }; /* type and code 0 */
 
 static void tcp6(const struct fg_filter_guest *g, const struct fg_filter_server *s, const uint8_t mac[6],
@@ -30,7 +37,7 @@ static void tcp6(const struct fg_filter_guest *g, const struct fg_filter_server 
 	fg_is8(r, FG_SRC_NET, IP6_NEXT, IPPROTO_TCP); /* directly after the base header */
 	fg_is8(r, FG_SRC_L4PROTO, 0, IPPROTO_TCP);
 	fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &s->address.v6, 16);
-	fg_is16(r, FG_SRC_TRANSPORT, out ? 2 : 0, s->port);
+	fg_is16(r, FG_SRC_NET, out ? TCP6_DPORT : TCP6_SPORT, s->port);
 	fg_goto(r, FG_CHAIN_OK);
 }
 
@@ -51,11 +58,11 @@ static void nd_option(struct fg_ruleset *set, enum fg_dir dir, uint16_t type, co
 	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ND);
 
 	memcpy(option + 2, mac, 6);
-	fg_is16(r, FG_SRC_TRANSPORT, ND_TYPE, type);
+	fg_is16(r, FG_SRC_NET, ND_TYPE, type);
 	fg_is16(r, FG_SRC_NET, IP6_LENGTH, ND_WITH_OPTION);
 	if (saddr)
 		fg_is(r, FG_SRC_NET, IP6_SADDR, saddr, 16);
-	fg_is_not(r, FG_SRC_TRANSPORT, ND_OPTION, option, 8);
+	fg_is_not(r, FG_SRC_NET, ND_OPTION, option, 8);
 	fg_drop(r, "spoofed-neighbour");
 }
 
@@ -67,8 +74,8 @@ static void nd_from_guest(const struct fg_peer *peers, size_t n, const uint8_t m
 	nd_option(set, FG_DIR_FROM_GUEST, ND_SOLICIT, mac, NULL);
 	nd_option(set, FG_DIR_FROM_GUEST, ND_ADVERT, mac, NULL);
 	r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ND);
-	fg_is16(r, FG_SRC_TRANSPORT, ND_TYPE, ND_ADVERT);
-	fg_bits16(r, FG_SRC_TRANSPORT, FG_CMP_NEQ, ND_FLAGS, 0x8000); /* "I am a router" */
+	fg_is16(r, FG_SRC_NET, ND_TYPE, ND_ADVERT);
+	fg_bits16(r, FG_SRC_NET, FG_CMP_NEQ, ND_FLAGS, 0x8000); /* "I am a router" */
 	fg_drop(r, "spoofed-neighbour");
 	for (size_t i = 0; i < n; i++) {
 		const struct in6_addr *a = &peers[i].address.v6, sn = fg_solicited_node(a);
@@ -83,10 +90,10 @@ static void nd_from_guest(const struct fg_peer *peers, size_t n, const uint8_t m
 			} else {
 				fg_is_unicast(r);
 			}
-			fg_is16(r, FG_SRC_TRANSPORT, ND_TYPE, k < 2 ? ND_SOLICIT : ND_ADVERT);
+			fg_is16(r, FG_SRC_NET, ND_TYPE, k < 2 ? ND_SOLICIT : ND_ADVERT);
 			fg_is(r, FG_SRC_NET, IP6_DADDR, k == 0 ? &sn : a, 16);
 			if (k < 2)
-				fg_is(r, FG_SRC_TRANSPORT, ND_TARGET, a, 16);
+				fg_is(r, FG_SRC_NET, ND_TARGET, a, 16);
 			if (k == 0) /* without it the answer could not be sent: RFC 4861, 4.3 */
 				fg_is16(r, FG_SRC_NET, IP6_LENGTH, ND_WITH_OPTION);
 			fg_goto(r, FG_CHAIN_OK);
@@ -110,10 +117,10 @@ static void nd_to_guest(const struct fg_peer *peers, size_t n, const uint8_t mac
 				fg_is(r, FG_SRC_LINK, 0, sn_mac, 3);
 			else
 				fg_is(r, FG_SRC_LINK, 0, mac, 6);
-			fg_is16(r, FG_SRC_TRANSPORT, ND_TYPE, k < 2 ? ND_SOLICIT : ND_ADVERT);
+			fg_is16(r, FG_SRC_NET, ND_TYPE, k < 2 ? ND_SOLICIT : ND_ADVERT);
 			fg_is(r, FG_SRC_NET, IP6_SADDR, a, 16);
 			if (k == 2)
-				fg_is(r, FG_SRC_TRANSPORT, ND_TARGET, a, 16);
+				fg_is(r, FG_SRC_NET, ND_TARGET, a, 16);
 			fg_goto(r, FG_CHAIN_OK);
 		}
 	}
@@ -143,7 +150,7 @@ static void ip6_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct
 			continue;
 		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
 		fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &g->servers[i].address.v6, 16);
-		fg_is16(r, FG_SRC_TRANSPORT, out ? 2 : 0, g->servers[i].port);
+		fg_is16(r, FG_SRC_NET, out ? TCP6_DPORT : TCP6_SPORT, g->servers[i].port);
 		fg_drop(r, "wrong-mac");
 		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
 		fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &g->servers[i].address.v6, 16);
@@ -158,12 +165,12 @@ void fg_ruleset_ip6(const struct fg_filter_guest *g, const uint8_t mac[6], enum 
 	size_t n = fg_peers(g, AF_INET6, peers);
 	struct fg_rule *r;
 
-	if (dir == FG_DIR_FROM_GUEST) { /* as for IPv4 */
-		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
-		fg_is8(r, FG_SRC_NET, IP6_NEXT, IPPROTO_TCP);
-		fg_less16(r, FG_SRC_NET, IP6_LENGTH, 20);
-		fg_drop(r, "length");
-	}
+	r = fg_rule_add(set, dir, FG_CHAIN_IP6); /* as for IPv4 */
+	fg_is8(r, FG_SRC_NET, IP6_NEXT, IPPROTO_TCP);
+	if (dir == FG_DIR_TO_GUEST)
+		fg_is_not16(r, FG_SRC_NET, IP6_LENGTH, 0);
+	fg_less16(r, FG_SRC_NET, IP6_LENGTH, 20);
+	fg_drop(r, "length");
 	for (size_t i = 0; i < g->n_servers; i++)
 		if (g->servers[i].address.family == AF_INET6)
 			tcp6(g, &g->servers[i], mac, dir, set);

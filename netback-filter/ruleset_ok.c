@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define SPOOFED "spoofed-address"
+enum { ND_TYPE = 40, ND_TARGET = 48 }; /* from the IPv6 header, as in ruleset_ip6.c */
 
 static const char *drop_reason(enum fg_dir dir)
 {
@@ -134,23 +135,23 @@ static void ok_address6(struct fg_ruleset *set, enum fg_dir dir, const struct in
 	fg_is(r, FG_SRC_NET, out ? 8 : 24, a, 16);
 	fg_pass(r, "pass-tcp");
 	r = of_next6(set, dir, IPPROTO_ICMPV6);
-	fg_is8(r, FG_SRC_TRANSPORT, 0, out ? 135 : 136);
+	fg_is8(r, FG_SRC_NET, ND_TYPE, out ? 135 : 136);
 	fg_is(r, FG_SRC_NET, out ? 8 : 24, a, 16);
 	fg_pass(r, "pass-neighbour");
 	/* the other one names the guest's address as target: it advertises it, or is asked for it */
 	r = of_next6(set, dir, IPPROTO_ICMPV6);
-	fg_is8(r, FG_SRC_TRANSPORT, 0, out ? 136 : 135);
+	fg_is8(r, FG_SRC_NET, ND_TYPE, out ? 136 : 135);
 	fg_is(r, FG_SRC_NET, out ? 8 : 24, a, 16);
-	fg_is(r, FG_SRC_TRANSPORT, 8, a, 16);
+	fg_is(r, FG_SRC_NET, ND_TARGET, a, 16);
 	if (!out)
 		fg_is(r, FG_SRC_LINK, 0, mac, 6);
 	fg_pass(r, "pass-neighbour");
 	if (out)
 		return;
 	r = of_next6(set, dir, IPPROTO_ICMPV6);
-	fg_is8(r, FG_SRC_TRANSPORT, 0, 135);
+	fg_is8(r, FG_SRC_NET, ND_TYPE, 135);
 	fg_is(r, FG_SRC_NET, 24, &sn, 16);
-	fg_is(r, FG_SRC_TRANSPORT, 8, a, 16);
+	fg_is(r, FG_SRC_NET, ND_TARGET, a, 16);
 	fg_pass(r, "pass-neighbour");
 }
 
@@ -167,8 +168,8 @@ static void not_a_guest6(const struct fg_filter_guest *g, struct fg_ruleset *set
 		fg_is(r, FG_SRC_NET, offset, &peers[i].address.v6, 16);
 		fg_drop(r, drop_reason(dir));
 		r = of_next6(set, dir, IPPROTO_ICMPV6); /* claims it */
-		fg_is8(r, FG_SRC_TRANSPORT, 0, dir == FG_DIR_FROM_GUEST ? 136 : 135);
-		fg_is(r, FG_SRC_TRANSPORT, 8, &peers[i].address.v6, 16);
+		fg_is8(r, FG_SRC_NET, ND_TYPE, dir == FG_DIR_FROM_GUEST ? 136 : 135);
+		fg_is(r, FG_SRC_NET, ND_TARGET, &peers[i].address.v6, 16);
 		fg_drop(r, drop_reason(dir));
 	}
 	r = of_type(set, dir, ETHERTYPE_IPV6);

@@ -9,11 +9,12 @@ Hostile and legitimate frames, raw, both directions, through the filter on a rea
 One line a frame: (name, frame, what becomes of it).  "other" must not see one of them.
 """
 import os
+import struct
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frame_kinds import *  # noqa: E402,F403
-from nslib import FILTER, UUID, Filter, Ns, Raw, Tap, need_root, pin, sh  # noqa: E402
+from nslib import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, UUID, Filter, Ns, Offload, Raw, Tap, need_root, pin  # noqa: E402
 
 
 class World:
@@ -29,6 +30,8 @@ class World:
             self.dom0.ip("link", "set", dev, "type", "bridge_slave", "learning", "off")
             self.dom0.run("bridge", "fdb", "replace", ":".join("%02x" % b for b in addr), "dev", dev, "master", "static")
         self.dom0.ip("link", "set", "br0", "up")
+        for key in ("iptables", "ip6tables", "arptables"):  # br_netfilter would drop some of them on its own
+            self.dom0.sysctl("net/bridge/bridge-nf-call-" + key, "0", check=False)
         self.g, self.s, self.o = Raw(self.guest, "eth0"), Raw(self.server, "eth0"), Raw(self.other, "eth0")
         self.filter = Filter(self.dom0)
         self.serial = 0
@@ -41,10 +44,10 @@ class World:
         self.serial += 1
         return e4(ip4(S4, G4, 6, tcp(S4, G4, PORT, 50000, seq=self.serial)), GM, SM)
 
-    def send_out(self, frame):
+    def send_out(self, frame, by=None):
         """(seen at the server, seen at the other host)"""
         self.s.pending(), self.o.pending()
-        self.g.send(frame)
+        (by or self.g).send(frame)
         s = self.sentinel_out()
         self.g.send(s)
         return self.s.until(s), self.o.pending()
@@ -92,6 +95,151 @@ def inward(tap, w, known):
     for name, frame in to_guest_legit(known):
         seen = w.send_in(frame, w.s)
         tap.ok(seen == [frame], "to the guest, %s: passes: %s" % (tag, name), "seen: %s" % [f.hex() for f in seen])
+
+
+def grown(w, side, before):
+    now = w.filter.counters()
+    return [k[1] for k in now if now[k] > before.get(k, 0) and k[0] == side and not k[1].startswith("pass-")]
+
+
+def by_host(tap, w):
+    w.filter.ok("isolate", *GUEST, *KNOWN)
+    host = Raw(w.dom0, "vif1.0")
+    for name, frame, reason in to_guest_by_host():
+        before = w.filter.counters()
+        seen = w.send_in(frame, host)
+        tap.ok(not seen and grown(w, "to", before) == [reason], "to the guest, sent by the host: %s (%s)" % (name, reason), [f.hex() for f in seen])
+    host.close()
+
+
+def partial(src, dst, proto, head, data, at):
+    """A transport packet whose checksum covers the pseudo header only, as with checksum offload"""
+    c = ~checksum(pseudo(src, dst, proto, len(head) + len(data))) & 0xffff
+    return head[:at] + struct.pack("!H", c) + head[at + 2:] + data
+
+
+def big(src, dst, sport, dport, n, proto=6, **kw):
+    """An IP packet with n bytes of data"""
+    if proto == 6:
+        head, at = struct.pack("!HHIIBBHHH", sport, dport, 1, 0, 5 << 4, 0x18, 8192, 0, 0), 16
+    else:
+        head, at = struct.pack("!HHHH", sport, dport, 8 + n, 0), 6
+    build = ip6 if ":" in src else ip4
+    return build(src, dst, proto, partial(src, dst, proto, head, b"\xa5" * n, at), **kw)
+
+
+def offloads(tap, w):
+    """Checksum offload, and segmentation offload: one frame of up to 64 KiB, as virtio and Xen's netfront hand it over."""
+    w.filter.ok("isolate", *GUEST, *KNOWN)
+    g, s = Offload(w.guest, "eth0"), Offload(w.server, "eth0")
+    out = [  # name, frame, what it is, reason; None = it passes
+        ("TCP, 30,000 bytes", e4(big(G4, S4, 40000, PORT, 30000)), GSO_TCPV4, None),
+        ("TCP, 65,000 bytes", e4(big(G4, S4, 40000, PORT, 65000)), GSO_TCPV4, None),
+        ("TCP over IPv6, 30,000 bytes", e6(big(G6, S6, 40000, PORT, 30000)), GSO_TCPV6, None),
+        ("checksum only", e4(big(G4, S4, 40000, PORT, 100)), 0, None),
+        ("checksum only, IPv6", e6(big(G6, S6, 40000, PORT, 100)), 0, None),
+        ("TCP, 30,000 bytes, wrong port", e4(big(G4, S4, 40000, 22, 30000)), GSO_TCPV4, "wrong-port"),
+        ("TCP, 30,000 bytes, wrong address", e4(big(G4, O4, 40000, PORT, 30000), OM), GSO_TCPV4, "wrong-address"),
+        ("TCP, 30,000 bytes, another's MAC", e4(big(G4, S4, 40000, PORT, 30000), OM), GSO_TCPV4, "wrong-mac"),
+        ("TCP, 30,000 bytes, another's source", e4(big(O4, S4, 40000, PORT, 30000)), GSO_TCPV4, "spoofed-address"),
+        ("TCP, 30,000 bytes, another's source MAC", e4(big(G4, S4, 40000, PORT, 30000), SM, XM), GSO_TCPV4, "spoofed-mac"),
+        ("TCP over IPv6, 30,000 bytes, wrong port", e6(big(G6, S6, 40000, 22, 30000)), GSO_TCPV6, "wrong-port"),
+        ("TCP over IPv6, 30,000 bytes, wrong address", e6(big(G6, O6, 40000, PORT, 30000), OM), GSO_TCPV6, "wrong-address"),
+        ("UDP, 30,000 bytes", e4(big(G4, S4, 40000, PORT, 30000, 17)), GSO_UDP_L4, "protocol"),
+        ("UDP over IPv6, 30,000 bytes", e6(big(G6, S6, 40000, PORT, 30000, 17)), GSO_UDP_L4, "protocol"),
+        ("UDP, checksum only", e4(big(G4, S4, 40000, PORT, 100, 17)), 0, "protocol"),
+        ("checksum only, wrong port", e4(big(G4, S4, 40000, 22, 100)), 0, "wrong-port"),
+    ]
+
+    def back(f):
+        """The same the other way: addresses and ports swapped"""
+        name, frame, gso, reason = f
+        n = 20 if frame[12:14] == b"\x08\0" else 40
+        a, b = (slice(26, 30), slice(30, 34)) if n == 20 else (slice(22, 38), slice(38, 54))
+        ports = frame[14 + n:18 + n]
+        frame = frame[6:12] + frame[:6] + frame[12:a.start] + frame[b] + frame[a] + ports[2:] + ports[:2] + frame[18 + n:]
+        reason = {"spoofed-address": "not-the-guest", "wrong-mac": "wrong-mac"}.get(reason, reason)
+        return (name, frame, gso, None if reason == "spoofed-mac" else reason)
+    inward_ = [back(f) for f in out if f[3] != "spoofed-mac"]
+    for side, raw, frames, send in (("from", g, out, w.send_out), ("to", s, inward_, w.send_in)):
+        for name, frame, gso, reason in frames:
+            before, n = w.filter.counters(), 20 if frame[12:14] == b"\x08\0" else 40
+            udp_ = frame[23 if n == 20 else 20] == 17
+            try:
+                sender = Sender(raw, gso, 14 + n, 6 if udp_ else 16)
+                seen = w.send_out(frame, sender)[0] if side == "from" else w.send_in(frame, sender)
+            except OSError as e:
+                tap.ok(True, "%s the guest, offload: %s # SKIP this kernel takes no such frame: %s" % (side, name, e))
+                continue
+            what = "passes" if reason is None else reason
+            tap.ok(seen == ([frame] if reason is None else []) and grown(w, side, before) == ([reason] if reason else []),
+                   "%s the guest, offload: %s: %s" % (side, name, what), (grown(w, side, before), [f.hex()[:120] for f in seen]))
+    g.close(), s.close()
+
+
+class Sender:
+    def __init__(self, raw, *how):
+        self.raw, self.how = raw, how
+
+    def send(self, frame):
+        return self.raw.send_offload(frame, *self.how)
+
+
+def jumbo(tap, w):
+    for ns_, dev in ((w.guest, "eth0"), (w.server, "eth0"), (w.other, "eth0"), (w.dom0, "vif1.0"), (w.dom0, "srv0"), (w.dom0, "oth0")):
+        ns_.ip("link", "set", dev, "mtu", "9000")
+    w.filter.ok("isolate", *GUEST, *KNOWN)
+    data = b"\xa5" * 8900
+    for name, frame, reason in (
+            ("TCP", e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, data=data))), None),
+            ("wrong port", e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, 22, data=data))), "wrong-port"),
+            ("UDP", e4(ip4(G4, S4, 17, udp(G4, S4, 40000, PORT, data))), "protocol"),
+            ("ARP", ea(arp(1, GM, G4, Z, S4) + data), "arp"),
+            ("tagged", tagged(e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, data=data))), (0x8100, 5)), "vlan"),
+            ("experimental ethertype", eth(SM, GM, 0x88b5, data), "ethertype")):
+        before = w.filter.counters()
+        seen = w.send_out(frame)[0]
+        tap.ok(seen == ([] if reason else [frame]) and grown(w, "from", before) == ([reason] if reason else []),
+               "from the guest, jumbo frame: %s: %s" % (name, reason or "passes"), [f.hex()[:80] for f in seen])
+    g = Offload(w.guest, "eth0")
+    frame = e6(big(G6, S6, 40000, PORT, 8900))
+    tap.ok(w.send_out(frame, Sender(g, 0, 54, 16))[0] == [frame], "from the guest, jumbo frame: TCP over IPv6: passes")
+    g.close()
+    for name, frame, reason in (
+            ("TCP", e4(ip4(S4, G4, 6, tcp(S4, G4, PORT, 40000, data=data)), GM, SM), None),
+            ("wrong port", e4(ip4(S4, G4, 6, tcp(S4, G4, 22, 40000, data=data)), GM, SM), "wrong-port"),
+            ("UDP", e4(ip4(S4, G4, 17, udp(S4, G4, PORT, 40000, data)), GM, SM), "protocol"),
+            ("ARP", ea(arp(1, SM, S4, Z, G4) + data, GM, SM), "arp")):
+        before = w.filter.counters()
+        seen = w.send_in(frame, w.s)
+        tap.ok(seen == ([] if reason else [frame]) and grown(w, "to", before) == ([reason] if reason else []),
+               "to the guest, jumbo frame: %s: %s" % (name, reason or "passes"), [f.hex()[:80] for f in seen])
+
+
+def scattered(tap, w):
+    """
+    Frames of which only the Ethernet header lies in the linear part of the kernel's buffer.  ipv6_find_hdr then takes the first
+    next header from memory that holds something else, often 0, and walks on: the sender chooses where the kernel looks for
+    the ports.
+    """
+    w.filter.ok("isolate", *GUEST, *KNOWN)
+    for raw, send, src, dst, smac, dmac, side in ((w.g, w.send_out, G6, S6, GM, SM, "from"), (w.s, w.send_in, S6, G6, SM, GM, "to")):
+        seen, sent = [], 0
+        for size in (4100, 5000, 6000, 8000):
+            for first in (6, 0, 17, 43, 44, 60):
+                for units in (0, 1, 2, 7):
+                    good = struct.pack("!HH", 40000, PORT) if side == "from" else struct.pack("!HH", PORT, 40000)
+                    bad = struct.pack("!HH", first << 8 | units, 22) if side == "from" else struct.pack("!HH", first << 8 | units, 40000)
+                    if side == "to" and first << 8 | units == PORT:
+                        continue
+                    packet = bytearray(tcp(src, dst, 1, 2, data=b"\0" * size))
+                    packet[(units + 1) * 8:(units + 1) * 8 + 4] = good
+                    packet[:4] = bad
+                    frame = e6(ip6(src, dst, 6, bytes(packet)), dmac, smac)
+                    got = send(frame)[0] if side == "from" else send(frame, raw)
+                    seen += got
+                    sent += 1
+        tap.ok(not seen, "%s the guest: %d scattered IPv6 frames with a second TCP header: not one passes" % (side, sent), len(seen))
 
 
 def hardware_tags(tap, w):
@@ -219,6 +367,8 @@ def main():
     tap.section(control, w)
     tap.section(flows_before, w)
     tap.section(hardware_tags, w)
+    tap.section(by_host, w)
+    tap.section(offloads, w)
     tap.section(dhcp_frames, w)
     tap.section(no_addresses, w)
     tap.section(rate, w)
@@ -226,6 +376,8 @@ def main():
     w.filter.ok("release", "--guest", UUID)
     tap.ok("fixgate" not in w.dom0.run("nft", "list", "ruleset"), "nothing is left after release")
     tap.section(control, w)
+    tap.section(jumbo, w)
+    tap.section(scattered, w)
     tap.done()
 
 

@@ -339,6 +339,79 @@ START_TEST(chains_lead_forward)
 }
 END_TEST
 
+/* The kernel's idea of where an IPv6 transport header is can be the sender's: see ruleset_ip6.c. */
+START_TEST(ip6_rules_use_no_transport_header)
+{
+	struct fg_args a;
+	struct fg_ruleset set;
+	size_t looked_at = 0;
+
+	ck_assert_int_eq(PARSE(&a, NULL, BASE, "--server", "[2001:db8::1]:443", "--gateway", "2001:db8::fe"), 0);
+	fg_ruleset_build(&a.guest, a.guest.devs[0].mac, 7, &set);
+	for (int d = 0; d < FG_DIR_COUNT; d++)
+		for (int c = 0; c < FG_CHAIN_COUNT; c++)
+			for (size_t i = 0; i < set.chains[d][c].n; i++)
+				for (size_t m = 0; m < set.chains[d][c].rules[i].n_match; m++, looked_at++)
+					ck_assert_int_ne(set.chains[d][c].rules[i].match[m].source, FG_SRC_TRANSPORT);
+	ck_assert_uint_gt(looked_at, 50);
+	fg_ruleset_free(&set);
+	fg_args_free(&a);
+}
+END_TEST
+
+/* What was dropped must be tellable: each reason that docs/filter.md lists is counted somewhere. */
+START_TEST(reasons)
+{
+	static const char *const wanted[] = { "vlan",
+					      "ethertype",
+					      "spoofed-mac",
+					      "wrong-mac",
+					      "arp",
+					      "spoofed-arp",
+					      "ip-options",
+					      "fragment",
+					      "length",
+					      "protocol",
+					      "wrong-port",
+					      "wrong-address",
+					      "extension-header",
+					      "icmpv6",
+					      "neighbour",
+					      "spoofed-neighbour",
+					      "spoofed-address",
+					      "not-the-guest",
+					      "rate",
+					      "pass-tcp",
+					      "pass-arp",
+					      "pass-neighbour",
+					      "pass-dhcp" };
+	bool seen[FG_COUNT(wanted)] = { false };
+	struct fg_args a;
+	struct fg_ruleset set;
+
+	ck_assert_int_eq(PARSE(&a, NULL, BASE, "--ip", "10.0.0.2", "--server", "10.0.0.1:443", "--server",
+			       "[2001:db8::1]:443", "--dhcp", "10.0.0.1"),
+			 0);
+	fg_ruleset_build(&a.guest, a.guest.devs[0].mac, 7, &set);
+	for (int d = 0; d < FG_DIR_COUNT; d++)
+		for (int c = 0; c < FG_CHAIN_COUNT; c++)
+			for (size_t i = 0; i < set.chains[d][c].n; i++) {
+				const struct fg_rule *r = &set.chains[d][c].rules[i];
+				size_t k = 0;
+				if (r->verdict == FG_VERDICT_GOTO || r->match[0].source == FG_SRC_IFINDEX)
+					continue;
+				while (k < FG_COUNT(wanted) && strcmp(wanted[k], r->reason) != 0)
+					k++;
+				ck_assert_msg(k < FG_COUNT(wanted), "'%s' is a new reason", r->reason);
+				seen[k] = true;
+			}
+	for (size_t k = 0; k < FG_COUNT(wanted); k++)
+		ck_assert_msg(seen[k], "nothing is counted as '%s'", wanted[k]);
+	fg_ruleset_free(&set);
+	fg_args_free(&a);
+}
+END_TEST
+
 START_TEST(chain_names)
 {
 	char name[FG_CHAIN_NAME_MAX];
@@ -371,6 +444,8 @@ int main(void)
 	t = tcase_create("rules");
 	tcase_add_test(t, closed_means_closed);
 	tcase_add_test(t, chains_lead_forward);
+	tcase_add_test(t, ip6_rules_use_no_transport_header);
+	tcase_add_test(t, reasons);
 	tcase_add_test(t, chain_names);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
