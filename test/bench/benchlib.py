@@ -41,6 +41,14 @@ def isolate_args(uuid, devs, mac=MAC, ip=IP, port=PORT, rate=None):
     return out + (["--rate", str(rate)] if rate else [])
 
 
+class Cost:
+    def __init__(self, wall=0.0, cpu=0.0):
+        self.wall, self.cpu = wall, cpu
+
+    def __add__(self, other):
+        return Cost(self.wall + other.wall, self.cpu + other.cpu)
+
+
 class Timer:
     """filter_bench, kept running: every figure of a comparison is taken by the same process with the same clock."""
 
@@ -49,13 +57,13 @@ class Timer:
                                   bufsize=1)
 
     def __call__(self, line):
-        """Microseconds."""
+        """Microseconds, and those of CPU time."""
         self.p.stdin.write(line + "\n")
         self.p.stdin.flush()
         answer = self.p.stdout.readline()
         if not answer:
             raise RuntimeError("filter_bench ended at: " + line)
-        return float(answer)
+        return Cost(*map(float, answer.split()))
 
     def run(self, *argv):
         return self("\t".join(("run",) + argv))

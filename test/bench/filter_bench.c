@@ -3,7 +3,7 @@
  * The filter's library, timed in-process for test/bench/run.
  *
  *	filter_bench DEV[,DEV…]		commands come on standard input, one a line, in any order; each is answered by one
- *					line with its microseconds:
+ *					line with two numbers, the microseconds it took and those of CPU time:
  *		empty		a transaction without content: two messages, no work but the way to nf_tables and back
  *		smallest	the smallest transaction that changes something: a table with nothing in it made or removed
  *		isolate		fg_filter_isolate of a guest with all the devices
@@ -14,8 +14,9 @@
  *		run TAB PROGRAM [TAB ARGUMENT]…		a command, from before it is started until it has ended; its
  *				output goes nowhere
  *	filter_bench --many PREFIX N	guests with one device each, PREFIX0 … PREFIX<N-1>, in one transaction; isolate,
- *					isolate again, release; prints "isolate_us again_us release_us peak_kib bytes messages"
- *	filter_bench --keep PREFIX N	the same guests, isolated and left so
+ *					isolate again, release; prints wall and CPU microseconds of each, the peak in KiB,
+ *					and the bytes and messages of the transaction
+ *	filter_bench --keep PREFIX N	the same guests, isolated and left so.  None of them is the guest of the commands above.
  *
  * Runs in the network namespace it is started in.
  */
@@ -32,18 +33,36 @@
 #include <linux/netfilter/nf_tables.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SMALL_TABLE "fixgate-bench"
 
-static double now_us(void)
+/* CPU time shows what a thing costs where other work takes the CPU away meanwhile; waiting is not in it. */
+struct cost {
+	double wall, cpu;
+};
+
+static double clock_us(clockid_t id)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(id, &t);
 	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static struct cost cost_now(void)
+{
+	return (struct cost){ clock_us(CLOCK_MONOTONIC), clock_us(CLOCK_PROCESS_CPUTIME_ID) };
+}
+
+static struct cost cost_since(struct cost began)
+{
+	struct cost now = cost_now();
+
+	return (struct cost){ now.wall - began.wall, now.cpu - began.cpu };
 }
 
 struct bench {
@@ -130,16 +149,16 @@ static void plan(struct bench *b, const struct fg_filter_guest *guests, size_t n
 	fg_held_free(&held);
 }
 
-static double kernel_only(struct bench *b)
+static struct cost kernel_only(struct bench *b)
 {
 	struct fg_error err = FG_ERROR_INIT;
 	struct fg_batch batch;
 	bool stale;
 
 	plan(b, &b->guest, 1, &batch);
-	double began = now_us();
+	struct cost began = cost_now();
 	must(fg_netlink_commit(&b->filter->nft, &batch, &stale, &err), &err, "commit");
-	double took = now_us() - began;
+	struct cost took = cost_since(began);
 	fg_batch_free(&batch);
 	return took;
 }
@@ -155,8 +174,14 @@ static void settle(void)
 	mnl_socket_close(s);
 }
 
+static double used_us(const struct rusage *u)
+{
+	return (double)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) * 1e6 +
+	       (double)(u->ru_utime.tv_usec + u->ru_stime.tv_usec);
+}
+
 /* text: words with tabs between; is changed. */
-static double run(char *text)
+static struct cost run(char *text)
 {
 	char *argv[64], *save = NULL;
 	posix_spawn_file_actions_t actions;
@@ -170,22 +195,26 @@ static double run(char *text)
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-	double began = now_us();
+	struct rusage before, after;
+	getrusage(RUSAGE_CHILDREN, &before);
+	double began = clock_us(CLOCK_MONOTONIC);
 	int rc = n ? posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ) : EINVAL;
 	if (rc != 0 || waitpid(pid, &status, 0) != pid || status != 0) {
 		fprintf(stderr, "filter_bench: %s failed\n", n ? argv[0] : "nothing");
 		exit(1);
 	}
-	double took = now_us() - began;
+	struct cost took = { .wall = clock_us(CLOCK_MONOTONIC) - began };
+	getrusage(RUSAGE_CHILDREN, &after);
+	took.cpu = used_us(&after) - used_us(&before);
 	posix_spawn_file_actions_destroy(&actions);
 	return took;
 }
 
-static double command(struct bench *b, char *word)
+static struct cost command(struct bench *b, char *word)
 {
 	struct fg_error err = FG_ERROR_INIT;
 	const char *uuid = b->guest.uuid;
-	double began = now_us();
+	struct cost began = cost_now();
 
 	if (strncmp(word, "run\t", 4) == 0) {
 		return run(word + 4);
@@ -207,7 +236,7 @@ static double command(struct bench *b, char *word)
 		fprintf(stderr, "filter_bench: no such command: %s\n", word);
 		exit(2);
 	}
-	return now_us() - began;
+	return cost_since(began);
 }
 
 static int serve(struct bench *b, char *list)
@@ -222,7 +251,8 @@ static int serve(struct bench *b, char *list)
 	fill_guest(&b->guest, 0, devs, n);
 	while (fgets(line, sizeof(line), stdin)) {
 		line[strcspn(line, "\n")] = '\0';
-		printf("%.3f\n", command(b, line));
+		struct cost c = command(b, line);
+		printf("%.3f %.3f\n", c.wall, c.cpu);
 		fflush(stdout);
 	}
 	free(b->guest.addresses);
@@ -249,25 +279,26 @@ static int many(struct bench *b, const char *prefix, unsigned n, bool keep)
 	fg_autofree const char **uuids = fg_calloc(n, sizeof(*uuids));
 	long peak;
 	struct fg_batch batch = { 0 };
-	double t[4];
+	struct cost t[4];
 
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(devs[i].name, IFNAMSIZ, "%s%u", prefix, i);
-		fill_guest(&guests[i], i, &devs[i], 1);
+		fill_guest(&guests[i], i + 1, &devs[i], 1);
 		uuids[i] = guests[i].uuid;
 	}
-	t[0] = now_us();
+	t[0] = cost_now();
 	must(fg_filter_isolate(b->filter, guests, n, &err), &err, "isolate");
-	t[1] = now_us();
+	t[1] = cost_now();
 	if (!keep) {
 		must(fg_filter_isolate(b->filter, guests, n, &err), &err, "isolate again");
-		t[2] = now_us();
+		t[2] = cost_now();
 		must(fg_filter_release(b->filter, uuids, n, &err), &err, "release");
-		t[3] = now_us();
+		t[3] = cost_now();
 		peak = peak_kib();
 		plan(b, guests, n, &batch);
-		printf("%.1f %.1f %.1f %ld %zu %zu\n", t[1] - t[0], t[2] - t[1], t[3] - t[2], peak, batch.len,
-		       batch.changes);
+		for (int i = 0; i < 3; i++)
+			printf("%.1f %.1f ", t[i + 1].wall - t[i].wall, t[i + 1].cpu - t[i].cpu);
+		printf("%ld %zu %zu\n", peak, batch.len, batch.changes);
 		fg_batch_free(&batch);
 	}
 	for (unsigned i = 0; i < n; i++) {

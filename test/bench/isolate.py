@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Isolating one guest with two NICs, by everything that can do it.
 
-A case is a set of steps, each a function that returns microseconds: isolate (nothing is there before), replace (the guest
+A case is a set of steps, each a function that returns what it cost: isolate (nothing is there before), replace (the guest
 is isolated already), release.  The cases take turns, each round beginning with another one, so that drift of the
 machine hits all alike."""
 
 import os
 
 import nwfilter
-from benchlib import DEVS, FILTER, IP, MAC, PORT, SERVER, UUID, Samples, Timer, goal, isolate_args, sh, table
+from benchlib import DEVS, FILTER, IP, MAC, PORT, SERVER, UUID, Cost, Samples, Timer, goal, isolate_args, sh, table
 
 
 class Case:
@@ -79,7 +79,7 @@ def xapi_commands(dev):
 def ebtables(timer):
     """As XAPI does it: the device is taken down, the rules are made one by one, it is put up again."""
     def isolate():
-        total = 0.0
+        total = Cost()
         for dev in DEVS:
             total += timer.run("ip", "link", "set", dev, "down")
             for argv in xapi_commands(dev)[1]:
@@ -88,7 +88,7 @@ def ebtables(timer):
         return total
 
     def release():
-        return sum(timer.run(*argv) for dev in DEVS for argv in xapi_commands(dev)[0])
+        return sum((timer.run(*argv) for dev in DEVS for argv in xapi_commands(dev)[0]), Cost())
 
     def replace():
         return release() + isolate()
@@ -108,7 +108,7 @@ def iptables(timer):
                             "--physdev-out", dev, "-j", "ACCEPT"])
         return out
     return [Case("iptables as Xen's vif-common.sh (opens, isolates nothing)",
-                 lambda: sum(timer.run(*a) for a in rules("-I")), lambda: sum(timer.run(*a) for a in rules("-D")))]
+                 lambda: sum((timer.run(*a) for a in rules("-I")), Cost()), lambda: sum((timer.run(*a) for a in rules("-D")), Cost()))]
 
 
 def measure(timer, cases, rounds):
@@ -119,26 +119,35 @@ def measure(timer, cases, rounds):
                 action = getattr(case, step)
                 if action:
                     timer("settle")
-                    samples.add((case.name, step), action())
+                    cost = action()
+                    samples.add((case.name, step), cost.wall)
+                    samples.add((case.name, step, "cpu"), cost.cpu)
     return samples
 
 
+STEPS = ("isolate", "replace", "release")
+
+
 def report(cases, samples, rounds):
-    base = {step: samples.median(("netback-filter, in-process", step)) for step in ("isolate", "replace", "release")}
+    base = {step: samples.median(("netback-filter, in-process", step)) for step in STEPS}
     rows = []
     for case in cases:
         row = [case.name]
-        for step in ("isolate", "replace", "release"):
+        for step in STEPS:
             key = (case.name, step)
             if key not in samples:
-                row += [None, None, None]
+                row += [None] * 4
                 continue
-            row += [samples.median(key) / 1000, samples.least(key) / 1000, samples.median(key) / base[step]]
+            cpu = samples.median(key + ("cpu",)) / 1000
+            row += [samples.median(key) / 1000, samples.least(key) / 1000, None if case.name == nwfilter.NAME else cpu,
+                    samples.median(key) / base[step]]
         rows.append(row)
-    out = ["One guest, two NICs, %d rounds; milliseconds; × is the ratio of the median to ours in-process." % rounds, "",
-           table(["", "isolate median", "least", "×", "isolate again median", "least", "×", "release median", "least",
-                  "×"], rows)]
-    return "\n".join(out) + "\n\n" + "\n".join(goals(cases, samples))
+    head = [""]
+    for step in ("isolate", "isolate again", "release"):
+        head += ["%s: median" % step, "least", "CPU", "×"]
+    text = ("One guest, two NICs, %d rounds; milliseconds. CPU: median of the CPU time (of what the command itself starts, so "
+            "not of libvirtd). ×: the median as a ratio to ours in-process.")
+    return text % rounds + "\n\n" + table(head, rows) + "\n\n" + "\n".join(goals(cases, samples))
 
 
 def ratio(samples, a, b, step="isolate"):
