@@ -9,11 +9,13 @@
  *
  * agent
  *  PUT  /v1/guests     {"guests":[{"uuid","name","toolstack":"xl"|"libvirt","state":"running"|"off"|"paused",
- *                       "nics":[{"mac","addresses":[…]}],"identity":"config"|"client-id"}]} -> {"guests":N}.  The whole
+ *                       "nics":[{"mac","addresses":[…]}],"identity":"config"|"client-id","os"?:{"id","version"?}}]} -> {"guests":N}.  The whole
  *                       inventory of this host; guests no longer named keep their history ("last seen").
  *  GET  /v1/offers?cursor=N&wait_s=S   -> {"cursor":M,"offers":[{"seq","guest","fix","version","digest","bytes"}]}
  *                       Long poll: answers at once if there is an offer after N, else when one comes or after S (max 60).
- *                       digest = of the whole bundle = name of its blob.  Cursor only grows.
+ *                       digest = of the whole bundle = name of its blob.  Cursor only grows.  With a cursor above 0 also
+ *                       "cancelled":[{"seq","guest","fix","version"}]: offers that are no more (a job that has not begun to
+ *                       isolate ends as rejected).
  *  POST /v1/reports    {"journal"?,"reports":[{"seq","job","guest","fix","version","state","at_ms","reason"?,"evidence"?:{},
  *                       "isolator"?:"vmm"}]} -> {"acked":<highest seq taken>,"refused"?:[{"seq","text"}]}.  seq ascends from 1
  *                       in a journal; a batch starts with the oldest report that was not acknowledged; one batch at a time.
