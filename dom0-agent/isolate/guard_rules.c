@@ -89,7 +89,6 @@ static bool put_table_back(struct fg_guard *g, const struct fg_ruleset_event *by
 		snprintf(w.detail, sizeof(w.detail), "by %s: the table was changed", by->process);
 		g->c.window(g->c.arg, &w);
 	}
-	g->c.look(g->c.arg, "");
 	return true;
 }
 
