@@ -48,21 +48,45 @@ static int plan_address(const struct fg_agent_config *config, struct fg_network_
 	return 0;
 }
 
+/*
+ * A guest without any NIC has no place that the fix VM could take: it gets an address of the first network that is
+ * configured with a DHCP server, under a MAC of its own (locally administered, the same for each job of the guest).
+ */
+static int own_nic(const struct fg_agent_config *config, const struct fg_guest *guest, struct fg_nic *nic,
+		   struct fg_error *err)
+{
+	for (size_t i = 0; guest->n_nics == 0 && i < config->n_networks; i++) {
+		if (config->networks[i].dhcp.family != AF_INET)
+			continue;
+		memset(nic, 0, sizeof(*nic));
+		memcpy(nic->bridge, config->networks[i].bridge, sizeof(nic->bridge));
+		nic->mac[0] = 0x02;
+		return fg_hex_decode(guest->uuid + 26, nic->mac + 1, 5, err);
+	}
+	return fg_error_set(err, FG_EREFUSED, "the guest has no NIC on a bridge%s: a fix VM could not reach the server",
+			    guest->n_nics == 0 ? ", and no [network] names a DHCP server" : "");
+}
+
 int fg_network_plan(const struct fg_agent *agent, const struct fg_guest *guest, struct fg_network_plan *out,
 		    struct fg_error *err)
 {
 	struct fg_network_plan plan = { .nic = bridged_nic(guest) };
-	int rc;
+	bool own = !plan.nic;
+	int rc = own ? own_nic(agent->config, guest, &plan.own, err) : 0;
 
-	if (!plan.nic)
-		return fg_error_set(err, FG_EREFUSED,
-				    "the guest has no NIC on a bridge: a fix VM could not reach the server");
+	if (rc < 0)
+		return rc;
+	if (own)
+		plan.nic = &plan.own;
 	rc = agent->reach(agent->config, plan.nic->bridge, &plan.reach, err);
 	if (rc == 0)
 		rc = plan_address(agent->config, &plan, err);
-	if (rc == 0)
-		*out = plan;
-	return rc;
+	if (rc < 0)
+		return rc;
+	*out = plan;
+	if (own)
+		out->nic = &out->own;
+	return 0;
 }
 
 static json_t *net_json(const struct fg_agent_config *config, const struct fg_network_plan *plan)

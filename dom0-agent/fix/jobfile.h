@@ -6,7 +6,8 @@
 #include "dom0-agent/job/job.h"
 
 struct fg_network_plan {
-	const struct fg_nic *nic; /* of the guest; the fix VM takes its place */
+	const struct fg_nic *nic; /* of the guest; the fix VM takes its place.  Or own: do not move the plan then */
+	struct fg_nic own; /* of the fix VM of a guest that has no NIC */
 	bool dhcp;
 	struct fg_ip address;
 	unsigned prefix;

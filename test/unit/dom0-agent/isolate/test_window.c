@@ -189,6 +189,48 @@ START_TEST(counters_go_with_the_reports)
 }
 END_TEST
 
+static bool nic_comes(struct fake *fake)
+{
+	struct fake_guest *g = fake_guest(fake->w, FAKE_WEB1);
+
+	if (job_is_isolated(fake) && g->n_nics == 0) {
+		ck_assert(g->marked);
+		g->n_nics = 1;
+		g->armed = g->armed_once = false;
+		fg_marks_changed(&fake->agent, FAKE_WEB1); /* as the guard does */
+	}
+	return false;
+}
+
+/* Nothing to filter, but a mark; the fix VM has a NIC of its own.  _i == 1: a NIC is attached to the isolated guest. */
+START_TEST(a_guest_without_a_nic_is_fixed)
+{
+	fake_configure(&f, dir);
+	f.config.n_networks = 1;
+	f.config.networks[0] =
+		(struct fg_network){ .bridge = "xenbr0", .dhcp = { .family = AF_INET, .v4 = { 0x0100630a } } };
+	fake_guest(w, FAKE_WEB1)->n_nics = 0;
+	fake_offer(w, FAKE_WEB1, 1);
+	start(_i ? nic_comes : NULL);
+	end();
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), "done");
+	ck_assert_ptr_nonnull(fake_report_of(w, FAKE_WEB1, "isolated"));
+	ck_assert(!fake_guest(w, FAKE_WEB1)->marked);
+}
+END_TEST
+
+START_TEST(a_guest_without_a_nic_needs_a_network_for_its_fix_vm)
+{
+	fake_guest(w, FAKE_WEB1)->n_nics = 0;
+	fake_offer(w, FAKE_WEB1, 1);
+	start(NULL);
+	end();
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), "rejected");
+	ck_assert_ptr_nonnull(strstr(last()->reason, "no [network] names a DHCP server"));
+	ck_assert(!fake_guest(w, FAKE_WEB1)->marked);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("window");
@@ -202,6 +244,8 @@ int main(void)
 	tcase_add_test(t, is_in_the_journal_before_it_is_sent);
 	tcase_add_test(t, as_text_and_as_evidence);
 	tcase_add_test(t, counters_go_with_the_reports);
+	tcase_add_loop_test(t, a_guest_without_a_nic_is_fixed, 0, 2);
+	tcase_add_test(t, a_guest_without_a_nic_needs_a_network_for_its_fix_vm);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
