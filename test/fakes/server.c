@@ -91,7 +91,7 @@ static json_t *head_reply(struct fake *f, const json_t *message)
 		fg_asprintf("%s/net/heads/%s.head", f->dir, json_string_value(json_object_get(offer, "digest")));
 
 	return json_pack("{ss s{sisi} ss ss s{ss sO si ss ss si ss si}}", "type", "head-verified", "catalogue",
-			 "generation", 1, "version", 1, "head_digest",
+			 "generation", 1, "version", f->w->catalogue_version + 1, "head_digest",
 			 "00000000000000000000000000000000000000000000000000000000000000aa", "path", path, "manifest",
 			 "id", json_string_value(json_object_get(offer, "fix")), "version",
 			 json_object_get(offer, "version"), "timeout_s", 600, "title", "a fix", "context", "chroot",

@@ -120,6 +120,22 @@ START_TEST(older_version_is_rejected)
 }
 END_TEST
 
+/* Whatever fixgate-net says: the mark is in the journal. */
+START_TEST(older_catalogue_is_rejected)
+{
+	w->catalogue_version = 5;
+	fake_offer(w, FAKE_WEB2, 1);
+	run();
+	unsigned isolations = w->isolations;
+	w->catalogue_version = 4;
+	fake_offer(w, FAKE_WEB1, 1);
+	run();
+	expect("rejected", "its catalogue is older");
+	ck_assert_uint_eq(web1()->starts, 0);
+	ck_assert_uint_eq(w->isolations, isolations);
+}
+END_TEST
+
 START_TEST(untrusted_is_rejected)
 {
 	w->head_untrusted = true;
@@ -369,6 +385,7 @@ int main(void)
 	tcase_add_test(t, fixed_and_back);
 	tcase_add_test(t, offered_again_is_not_needed_and_not_touched);
 	tcase_add_test(t, older_version_is_rejected);
+	tcase_add_test(t, older_catalogue_is_rejected);
 	tcase_add_test(t, untrusted_is_rejected);
 	tcase_add_test(t, refused_guest_is_rejected);
 	tcase_add_test(t, unknown_guest_is_rejected);
