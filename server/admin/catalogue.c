@@ -54,14 +54,17 @@ int fg_admin_catalogue(struct fg_admin *a, const struct fg_admin_options *o, str
 	       json_integer_value(json_object_get(answer, "generation")),
 	       json_integer_value(json_object_get(c, "version")), text_of(c, "published"), text_of(c, "expires"),
 	       text_of(answer, "key_expires"));
-	json_array_foreach (json_object_get(c, "fixes"), i, item)
+	json_array_foreach (json_object_get(c, "fixes"), i, item) {
 		printf("valid      %s version %" JSON_INTEGER_FORMAT "\n", text_of(item, "id"),
 		       json_integer_value(json_object_get(item, "version")));
-	json_array_foreach (json_object_get(c, "withdrawn"), i, item)
+	}
+	json_array_foreach (json_object_get(c, "withdrawn"), i, item) {
 		printf("withdrawn  %s up to version %" JSON_INTEGER_FORMAT "\n", text_of(item, "id"),
 		       json_integer_value(json_object_get(item, "version")));
-	json_array_foreach (json_object_get(c, "revoked"), i, item)
+	}
+	json_array_foreach (json_object_get(c, "revoked"), i, item) {
 		printf("revoked    %s %s\n", text_of(item, "key"), text_of(item, "name"));
+	}
 	return 0;
 }
 
