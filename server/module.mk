@@ -16,7 +16,7 @@ $(eval $(call program,fixgate-admin,$(sort $(wildcard server/admin/*.c)) server/
 $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_range.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
 $(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
-QUICK_TESTS += $(addprefix test/server/,api.py enrol.py metrics.py openapi.py roles.py serve.py)
+QUICK_TESTS += $(addprefix test/server/,api.py durable.py enrol.py faults.py metrics.py openapi.py roles.py serve.py)
 include server/store/tests.mk
 
 INSTALL_HOOKS += install-server

@@ -151,8 +151,9 @@ static size_t connections_limit(const struct fg_worker *w)
 	}
 	if (rl.rlim_cur < want && rl.rlim_cur > 2 * FDS_SPARE) {
 		max = (size_t)(rl.rlim_cur - FDS_SPARE) / 2;
-		fg_log_warn("only %zu connections: the limit of open files is %llu", max,
-			    (unsigned long long)rl.rlim_cur);
+		if (w->leader)
+			fg_log_warn("only %zu connections in each process: the limit of open files is %llu", max,
+				    (unsigned long long)rl.rlim_cur);
 	}
 	return max;
 }

@@ -173,6 +173,8 @@ static void connection_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx
 	listeners_rest(http, false);
 	event_free(c->deadline);
 	free(c);
+	if (http->over && http->connections == 0)
+		free(http);
 }
 
 struct bufferevent *fg_connection_new(struct event_base *base, void *arg)

@@ -36,6 +36,7 @@ struct fg_http {
 	TAILQ_HEAD(half_open, connection) half_open; /* the oldest first */
 	void *clients; /* tsearch(3) tree of client */
 	bool resting, patient; /* patient: the drain waits for half-open ones */
+	bool over; /* freed but for the connections that libevent has not finalized yet */
 	size_t replying; /* connections that owe a reply */
 	struct event *drain; /* its deadline; not NULL while draining */
 	void (*drained)(void *arg);

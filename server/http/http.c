@@ -292,7 +292,10 @@ void fg_http_free(struct fg_http *http)
 	http->n_listeners = 0; /* freed by evhttp before the connections */
 	evhttp_free(http->ev);
 	SSL_CTX_free(http->setup.tls);
-	free(http);
+	/* libevent finalizes bufferevents in a later turn of the loop, or with the base. */
+	http->over = true;
+	if (http->connections == 0)
+		free(http);
 }
 
 int fg_http_accept(struct fg_http *http, int fd, struct fg_error *err)
