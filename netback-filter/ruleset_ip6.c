@@ -2,8 +2,8 @@
 /*
  * IPv6 (RFC 8200) and neighbour discovery (RFC 4861).  Offsets from the IPv6 header: what is let through has TCP or ICMPv6
  * directly behind it.  The kernel's own idea of where the transport header is must not be used: ipv6_find_hdr reads the first
- * next header where it would be in the linear part of the frame, also if the frame's head is not there (a large frame of a
- * tap, whose sender says how much is to be linear), and so walks from what was in that memory before.
+ * next header where it would be in the linear part of the frame, also if the frame's head is not there (seen with frames of
+ * a page and more from a packet socket), and so walks from what was in that memory before.
  */
 #include "ruleset.h"
 

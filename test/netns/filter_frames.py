@@ -8,13 +8,17 @@ Hostile and legitimate frames, raw, both directions, through the filter on a rea
 
 One line a frame: (name, frame, what becomes of it).  "other" must not see one of them.
 """
+import fcntl
 import os
 import struct
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frame_kinds import *  # noqa: E402,F403
-from nslib import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, UUID, Filter, Ns, Offload, Raw, Tap, need_root, pin  # noqa: E402
+from nslib import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, UUID, UUID2, Filter, Ns, Offload, Raw, Tap, need_root, pin  # noqa: E402
+
+
+TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 0x0002, 0x1000, 0x4000  # linux/if_tun.h
 
 
 class World:
@@ -216,6 +220,17 @@ def jumbo(tap, w):
                "to the guest, jumbo frame: %s: %s" % (name, reason or "passes"), [f.hex()[:80] for f in seen])
 
 
+def two_headers(src, dst, smac, dmac, good, bad):
+    """IPv6 frames to or from a wrong port; a second TCP header stands where a walk from a wrong next header gets to."""
+    for size in (4100, 5000, 6000, 8000):
+        for first in (6, 0, 17, 43, 44, 60):
+            for units in (0, 1, 2, 7):
+                packet = bytearray(tcp(src, dst, 1, 2, data=b"\0" * size))
+                packet[(units + 1) * 8:(units + 1) * 8 + 4] = struct.pack("!HH", *good)
+                packet[:4] = struct.pack("!HH", first << 8 | units, bad)
+                yield e6(ip6(src, dst, 6, bytes(packet)), dmac, smac)
+
+
 def scattered(tap, w):
     """
     Frames of which only the Ethernet header lies in the linear part of the kernel's buffer.  ipv6_find_hdr then takes the first
@@ -223,23 +238,36 @@ def scattered(tap, w):
     the ports.
     """
     w.filter.ok("isolate", *GUEST, *KNOWN)
-    for raw, send, src, dst, smac, dmac, side in ((w.g, w.send_out, G6, S6, GM, SM, "from"), (w.s, w.send_in, S6, G6, SM, GM, "to")):
-        seen, sent = [], 0
-        for size in (4100, 5000, 6000, 8000):
-            for first in (6, 0, 17, 43, 44, 60):
-                for units in (0, 1, 2, 7):
-                    good = struct.pack("!HH", 40000, PORT) if side == "from" else struct.pack("!HH", PORT, 40000)
-                    bad = struct.pack("!HH", first << 8 | units, 22) if side == "from" else struct.pack("!HH", first << 8 | units, 40000)
-                    if side == "to" and first << 8 | units == PORT:
-                        continue
-                    packet = bytearray(tcp(src, dst, 1, 2, data=b"\0" * size))
-                    packet[(units + 1) * 8:(units + 1) * 8 + 4] = good
-                    packet[:4] = bad
-                    frame = e6(ip6(src, dst, 6, bytes(packet)), dmac, smac)
-                    got = send(frame)[0] if side == "from" else send(frame, raw)
-                    seen += got
-                    sent += 1
-        tap.ok(not seen, "%s the guest: %d scattered IPv6 frames with a second TCP header: not one passes" % (side, sent), len(seen))
+    out = list(two_headers(G6, S6, GM, SM, (40000, PORT), 22))
+    seen = sum(len(w.send_out(f)[0]) for f in out)
+    tap.ok(not seen, "from the guest: %d scattered IPv6 frames with a second TCP header: not one passes" % len(out), seen)
+    back = list(two_headers(S6, G6, SM, GM, (PORT, 40000), 40000))
+    seen = sum(len(w.send_in(f, w.s)) for f in back)
+    tap.ok(not seen, "to the guest: %d scattered IPv6 frames with a second TCP header: not one passes" % len(back), seen)
+
+
+def scattered_tap(tap, w):
+    """The same from a tap, where the sender asks for a linear part of 14 bytes."""
+    with w.dom0:
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH14x", b"tap9", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR))
+    w.dom0.ip("link", "set", "tap9", "up", "mtu", "9000")
+    other = [a.replace("vif1.0", "tap9") if a != UUID else UUID2 for a in GUEST]
+    w.filter.ok("isolate", *other, *KNOWN)
+    behind = Raw(w.dom0, "tap9", 0x86dd)
+    head = struct.pack("=BBHHHH", 0, 0, 14, 0, 0, 0)
+    good = e6(t6())
+    os.write(fd, head + good)
+    tap.ok(behind.receive() == good, "from a tap: TCP to the server passes")
+    frames = list(two_headers(G6, S6, GM, SM, (40000, PORT), 22))
+    for f in frames:
+        os.write(fd, head + f)
+    os.write(fd, head + good)
+    seen = behind.until(good)
+    tap.ok(not seen, "from a tap: %d scattered IPv6 frames with a second TCP header: not one passes" % len(frames), len(seen))
+    behind.close()
+    os.close(fd)
+    w.filter.ok("release", "--guest", UUID2)
 
 
 def hardware_tags(tap, w):
@@ -378,6 +406,7 @@ def main():
     tap.section(control, w)
     tap.section(jumbo, w)
     tap.section(scattered, w)
+    tap.section(scattered_tap, w)
     tap.done()
 
 
