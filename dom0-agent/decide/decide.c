@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "decide.h"
 #include "dom0-agent/fix/jobfile.h"
+#include "dom0-agent/job/cancel.h"
 
 #include <lib/util.h>
 
@@ -21,6 +22,8 @@ void fg_decide_enter(struct fg_job *job)
 
 static void ask(struct fg_job *job)
 {
+	if (fg_job_cancelled(job))
+		return;
 	fg_job_find(job, on_found);
 }
 

@@ -6,6 +6,7 @@
  * In this order: fg_queue_enter -> begin -> on_found -> on_saved -> cut_off -> on_found_again -> isolated.
  */
 #include "dom0-agent/decide/decide.h"
+#include "dom0-agent/job/cancel.h"
 #include "dom0-agent/job/snapshot.h"
 
 #include <lib/util.h>
@@ -21,11 +22,15 @@ static void take_back(struct fg_job *job);
 
 void fg_queue_enter(struct fg_job *job)
 {
+	if (fg_job_cancelled(job))
+		return;
 	fg_slot_want(job, FG_SLOT_FIX, begin);
 }
 
 static void begin(struct fg_job *job)
 {
+	if (fg_job_cancelled(job))
+		return;
 	fg_job_find(job, on_found);
 }
 
@@ -80,8 +85,11 @@ static void cut_off(struct fg_job *job)
 	struct fg_agent *agent = job->agent;
 	struct fg_error err = FG_ERROR_INIT;
 
+	if (fg_job_cancelled(job))
+		return;
 	if (fg_job_intent(job, "isolate") < 0)
 		return;
+	fg_job_past_cancel(job);
 	if (agent->isolator_ops->isolate(agent->isolator, &job->guest, false, &err) < 0) {
 		if (!fg_job_retry(job, &err, begin))
 			give_up(job, &err);

@@ -72,6 +72,7 @@ struct fg_job {
 	fg_next_fn *start_then;
 	bool start_isolated;
 	bool healthy; /* seen in this run of the agent */
+	bool cancelled, past_cancel; /* cancel.h */
 	bool resuming; /* the next enter function is that of recovery */
 };
 

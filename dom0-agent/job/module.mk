@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-agent_sources := $(addprefix dom0-agent/,job/agent.c job/job.c job/table.c job/call.c job/find.c job/slot.c job/recover.c \
+agent_sources := $(addprefix dom0-agent/,job/agent.c job/cancel.c job/job.c job/table.c job/call.c job/find.c job/slot.c job/recover.c \
 	job/clock.c job/snapshot.c journal/journal.c journal/journal_read.c offer/offer.c offer/head.c decide/decide.c \
 	decide/inspect.c isolate/isolate.c isolate/monitor.c isolate/window.c isolate/plan.c isolate/reach.c stop/stop.c fix/fix.c fix/run.c \
 	fix/clear.c fix/jobfile.c fix/initrd.c fix/fixvm_console.c verify/verify.c restore/restore.c restore/start.c \
@@ -24,6 +24,7 @@ agent_fakes := $(addprefix test/fakes/,world.c server.c isolator.c toolstack.c l
 agent_tested := fgagent fgtoolstack fgjobcpio fgcheck fgbundle fgconfig fgframe fixgate
 agent_test_pkgs := libevent_core jansson sqlite3 libmnl
 $(eval $(call unit_test,unit/dom0-agent/test_flow,test/unit/dom0-agent/test_flow.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
+$(eval $(call unit_test,unit/dom0-agent/job/test_cancel,test/unit/dom0-agent/job/test_cancel.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/job/test_table,test/unit/dom0-agent/job/test_table.c,$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/journal/test_journal,test/unit/dom0-agent/journal/test_journal.c,$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/fix/test_fixvm_console,test/unit/dom0-agent/fix/test_fixvm_console.c,$(agent_tested),$(agent_test_pkgs)))

@@ -13,6 +13,7 @@
  *	released     started; a guest that is there is taken as it is
  *	rebooting    started if it is not there, then health
  */
+#include "cancel.h"
 #include "job.h"
 
 #include <lib/log.h>
@@ -150,10 +151,12 @@ static void resume_state(struct fg_job *job)
 {
 	switch (job->r.state) {
 	case FG_STATE_OFFERED:
-		fg_job_clear_fixvm(job, fg_decide_enter);
+		if (fg_job_cancel_recover(job))
+			fg_job_clear_fixvm(job, fg_decide_enter);
 		return;
 	case FG_STATE_QUEUED:
-		fg_queue_enter(job);
+		if (fg_job_cancel_recover(job))
+			fg_queue_enter(job);
 		return;
 	case FG_STATE_ISOLATED:
 		fg_isolate_again(job);

@@ -99,6 +99,24 @@ int fg_offer_parse(const json_t *json, struct fg_offer_terms *out, struct fg_err
 	return 0;
 }
 
+int fg_offer_cancelled_parse(const json_t *json, struct fg_offer_cancelled *out, struct fg_error *err)
+{
+	struct fg_offer_cancelled c = { 0 };
+	int rc;
+
+	if ((rc = fg_json_int(json, "seq", 1, INT64_MAX, &c.seq, err)) < 0 ||
+	    (rc = get_string(json, "guest", fg_check_uuid, c.guest, sizeof(c.guest), err)) < 0 ||
+	    (rc = get_string(json, "fix", fg_check_fix_id, c.fix, sizeof(c.fix), err)) < 0)
+		return rc;
+	*out = c;
+	return 0;
+}
+
+bool fg_offer_is_cancelled(const struct fg_offer_terms *offer, const struct fg_offer_cancelled *c)
+{
+	return offer->seq <= c->seq && strcmp(offer->guest, c->guest) == 0 && strcmp(offer->fix, c->fix) == 0;
+}
+
 json_t *fg_offer_json(const struct fg_offer_terms *offer)
 {
 	json_t *json = json_pack("{s:I, s:s, s:s, s:I, s:s, s:I}", "seq", (json_int_t)offer->seq, "guest", offer->guest,

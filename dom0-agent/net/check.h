@@ -14,6 +14,7 @@
 #include <fixgate/catalogue.h>
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #define FG_FIX_ID_TEXT 129 /* [a-z0-9][a-z0-9.+-]{0,127} */
 #define FG_OFFERS_MAX 4096 /* offers of one answer */
@@ -34,6 +35,16 @@ int fg_offer_parse(const json_t *json, struct fg_offer_terms *out, struct fg_err
 int fg_offer_parse_bundle(const json_t *json, struct fg_offer_terms *out, struct fg_error *err) FG_MUST_CHECK;
 /* A new object with the keys of protocol.h. */
 json_t *fg_offer_json(const struct fg_offer_terms *offer);
+
+/* An offer that is no more: "seq", "guest", "fix". */
+struct fg_offer_cancelled {
+	int64_t seq;
+	char guest[37];
+	char fix[FG_FIX_ID_TEXT];
+};
+int fg_offer_cancelled_parse(const json_t *json, struct fg_offer_cancelled *out, struct fg_error *err) FG_MUST_CHECK;
+/* Is it this offer, or one of this guest and fix that was made before it? */
+bool fg_offer_is_cancelled(const struct fg_offer_terms *offer, const struct fg_offer_cancelled *cancelled);
 
 /* The message "head-verified" (message.h). */
 struct fg_head_verified {

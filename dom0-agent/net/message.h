@@ -14,7 +14,7 @@
  *	{"type":"request","id":N,"guest":…,"fix":…}             ask the server to offer a fix to a guest of this host
  * fixgate-net -> fixgated
  *	{"type":"online","online":bool,"text":…}              when it changes
- *	{"type":"offers","cursor":N,"offers":[…]}
+ *	{"type":"offers","cursor":N,"offers":[…],"cancelled"?:[{"seq","guest","fix"}]}
  *	{"type":"acked","seq":N}                               reports up to N are durable at the server
  *	{"type":"head-verified","id":N,"head_digest":hex,"manifest":{"id","version","timeout_s","context","payload_bytes",
  *	 "title","severity","expires_s"},"catalogue":{"generation","version"},"path":…}   the head's bytes are in a file in FG_NET_DIR, which fixgated opens with

@@ -83,6 +83,26 @@ static json_t *checked_offers(const json_t *offers)
 	return out;
 }
 
+static json_t *checked_cancelled(const json_t *list)
+{
+	json_t *out = json_array(), *json;
+	size_t i;
+
+	if (json_array_size(list) > FG_OFFERS_MAX)
+		return out;
+	json_array_foreach ((json_t *)(uintptr_t)list, i, json) {
+		struct fg_offer_cancelled c;
+		struct fg_error err = FG_ERROR_INIT;
+
+		if (fg_offer_cancelled_parse(json, &c, &err) < 0)
+			fg_log_warn("cancelled offer %zu of the server is malformed: %s, ignoring", i, err.text);
+		else
+			json_array_append_new(out, json_pack("{s:I, s:s, s:s}", "seq", (json_int_t)c.seq, "guest",
+							     c.guest, "fix", c.fix));
+	}
+	return out;
+}
+
 static int take_offers(struct fg_poll *poll, const struct fg_http_answer *answer, struct fg_error *err)
 {
 	fg_autojson json_t *json = NULL;
@@ -103,8 +123,11 @@ static int take_offers(struct fg_poll *poll, const struct fg_http_answer *answer
 	if (cursor == poll->cursor)
 		return 0;
 	poll->cursor = cursor;
-	fg_net_send(poll->net, json_pack("{s:s, s:I, s:o}", "type", "offers", "cursor", (json_int_t)cursor, "offers",
-					 checked_offers(offers)));
+	json_t *message = json_pack("{s:s, s:I, s:o}", "type", "offers", "cursor", (json_int_t)cursor, "offers",
+				    checked_offers(offers));
+	if (json_object_get(json, "cancelled"))
+		json_object_set_new(message, "cancelled", checked_cancelled(json_object_get(json, "cancelled")));
+	fg_net_send(poll->net, message);
 	return 0;
 }
 

@@ -6,6 +6,7 @@
  * In this order: fg_offers_take -> consider -> ask_head -> on_head -> a job.
  */
 #include "offer.h"
+#include "dom0-agent/job/cancel.h"
 #include "dom0-agent/job/job.h"
 
 #include <lib/log.h>
@@ -21,9 +22,12 @@ struct fg_offer {
 	struct fg_offer_terms terms;
 	struct fg_timer *timer;
 	unsigned tries;
+	bool asking; /* for its head */
+	bool cancelled; /* answered; the reply of the head is awaited */
 };
 
 static void consider(struct fg_offer *offer);
+static void cancel(struct fg_offer *offer);
 static void ask_head(void *arg);
 static void on_head(void *arg, int rc, const json_t *reply, const struct fg_error *err);
 
@@ -56,6 +60,60 @@ static void consider_json(struct fg_agent *agent, const json_t *json)
 	consider(offer);
 }
 
+/* Those that have no job yet: of the inbox, where nothing was considered so far. */
+static void cancel_inbox(struct fg_agent *agent, const struct fg_offer_cancelled *c)
+{
+	struct fg_error err = FG_ERROR_INIT;
+	fg_autojson json_t *inbox = NULL;
+	json_t *json;
+	size_t i;
+
+	if (fg_journal_inbox(agent->journal, &inbox, &err) < 0) {
+		fg_agent_die(agent, &err);
+		return;
+	}
+	json_array_foreach (inbox, i, json) {
+		struct fg_offer_terms t;
+		if (agent->dead || fg_offer_parse(json, &t, NULL) < 0 || !fg_offer_is_cancelled(&t, c))
+			continue;
+		struct fg_offer *offer = fg_calloc(1, sizeof(*offer));
+		offer->agent = agent;
+		offer->terms = t;
+		LIST_INSERT_HEAD(&agent->offers, offer, link);
+		cancel(offer);
+	}
+}
+
+/*
+ * Before the cursor is durable: who dies in between gets them again.  What is offered in the same message is newer, and is
+ * not meant.
+ */
+static void take_cancelled(struct fg_agent *agent, const json_t *list)
+{
+	const json_t *json;
+	size_t i;
+
+	if (!list || json_array_size(list) > OFFERS_MAX)
+		return;
+	json_array_foreach ((json_t *)(uintptr_t)list, i, json) {
+		struct fg_offer_cancelled c;
+		struct fg_error err = FG_ERROR_INIT;
+		if (fg_offer_cancelled_parse(json, &c, &err) < 0) {
+			fg_log_warn("cancelled offer %zu of the message: %s, ignoring", i, err.text);
+			continue;
+		}
+		for (struct fg_offer *o = LIST_FIRST(&agent->offers), *next; o && !agent->dead; o = next) {
+			next = LIST_NEXT(o, link);
+			if (!o->cancelled && fg_offer_is_cancelled(&o->terms, &c))
+				cancel(o);
+		}
+		if (!agent->recovered && !agent->dead)
+			cancel_inbox(agent, &c);
+		if (!agent->dead)
+			fg_jobs_cancel(agent, c.guest, c.fix, c.seq);
+	}
+}
+
 void fg_offers_take(struct fg_agent *agent, const json_t *message)
 {
 	struct fg_error err = FG_ERROR_INIT;
@@ -77,6 +135,9 @@ void fg_offers_take(struct fg_agent *agent, const json_t *message)
 		else
 			json_array_append(good, offer);
 	}
+	take_cancelled(agent, json_object_get(message, "cancelled"));
+	if (agent->dead)
+		return;
 	const struct fg_journal_entry entry = { .inbox = good, .cursor = cursor };
 	if (fg_agent_write(agent, &entry) < 0)
 		return;
@@ -132,6 +193,19 @@ static void answer(struct fg_offer *offer, enum fg_state outcome, const char *re
 	fg_job_enter(job, outcome);
 }
 
+/* The offer itself stays while the reply of its head is awaited. */
+static void cancel(struct fg_offer *offer)
+{
+	struct fg_job *job = make_job(offer);
+
+	fg_job_reason(job, FG_CANCEL_REASON);
+	if (offer->asking)
+		offer->cancelled = true;
+	else
+		forget(offer);
+	fg_job_enter(job, FG_STATE_REJECTED);
+}
+
 static bool is_double(const struct fg_offer *offer)
 {
 	const struct fg_offer_terms *t = &offer->terms;
@@ -144,7 +218,7 @@ static bool is_double(const struct fg_offer *offer)
 			return true;
 	}
 	LIST_FOREACH (o, &offer->agent->offers, link) {
-		if (o != offer && strcmp(o->terms.guest, t->guest) == 0 && strcmp(o->terms.fix, t->fix) == 0 &&
+		if (o != offer && !o->cancelled && strcmp(o->terms.guest, t->guest) == 0 && strcmp(o->terms.fix, t->fix) == 0 &&
 		    o->terms.version >= t->version)
 			return true;
 	}
@@ -193,6 +267,7 @@ static void ask_head(void *arg)
 				    (json_int_t)t->version, "digest", t->digest, "bytes", (json_int_t)t->bytes);
 
 	offer->timer = NULL;
+	offer->asking = true;
 	fg_agent_request(offer->agent, message, on_head, offer);
 }
 
@@ -271,6 +346,11 @@ static void on_head(void *arg, int rc, const json_t *reply, const struct fg_erro
 	struct fg_head_verified v;
 	struct fg_job *job = NULL;
 
+	offer->asking = false;
+	if (offer->cancelled) {
+		forget(offer);
+		return;
+	}
 	if (rc == 0)
 		rc = check_reply(offer, reply, &v, &err);
 	if (rc == 0) {
