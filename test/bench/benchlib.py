@@ -116,6 +116,6 @@ def machine():
         mem = int(f.readline().split()[1]) // (1 << 20)
     kernel = "Linux " + platform.release().split("-")[0]
     load = os.getloadavg()[0]
-    busy = "quiet" if load < 0.5 else "busy (other work ran at the same time)"
-    return "%s; %d CPUs (%s), %d GiB; %s; load %.1f at the start: %s machine." % (
-        time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), os.cpu_count(), cpu, mem, kernel, load, busy)
+    state = "quiet machine (load %.1f" if load < 0.5 else "busy machine: other work ran at the same time (load %.1f"
+    return "%s; %d CPUs (%s), %d GiB; %s; %s at the start)." % (
+        time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), os.cpu_count(), cpu, mem, kernel, state % load)
