@@ -59,9 +59,13 @@ bool fg_guard_marks_load(struct fg_guard *g)
 	fg_guard_marks_forget(g);
 	if (fg_isolator_vmm.list(g->c.isolator, &g->uuids, &g->n_uuids, &err) < 0) {
 		fg_log_err("marks of isolated guests: %s", err.text);
+		if (!g->unknown_since_ms)
+			g->unknown_since_ms = fg_monotonic_ms();
 		return false;
 	}
 	g->marks = fg_calloc(g->n_uuids, sizeof(*g->marks));
+	if (g->n_uuids == 0)
+		g->unknown_since_ms = 0; /* nothing can have been missed */
 	return g->n_uuids > 0;
 }
 
@@ -188,7 +192,7 @@ static void look_at(struct fg_guard *g, struct nic *nic)
 	if (rc == 0)
 		return; /* another guest's */
 	fg_log_debug("whose is %s: %s; the toolstacks are asked", nic->now.name, err.text);
-	if (!g->starting) /* every guest is asked for then */
+	if (!g->starting && !g->rescan) /* every guest is asked for then */
 		g->c.look(g->c.arg, "");
 }
 
@@ -258,6 +262,19 @@ static void renamed(struct nic *nic, const struct fg_link_event *e, bool rescan,
 	nic->was_up = false;
 }
 
+static void on_lost(void *arg, int64_t since_ms);
+
+/* The marks could not be read for a while: what happened meanwhile was looked at without them. */
+static void catch_up(struct fg_guard *g)
+{
+	int64_t since_ms = g->unknown_since_ms;
+
+	if (!since_ms || g->rescan || !g->uuids)
+		return;
+	g->unknown_since_ms = 0;
+	on_lost(g, since_ms);
+}
+
 static void on_link(void *arg, const struct fg_link_event *e)
 {
 	struct fg_guard *g = arg;
@@ -279,16 +296,19 @@ static void on_link(void *arg, const struct fg_link_event *e)
 	bool down = nic->now.up && !e->up && nic->filtered;
 	nic->now = *e;
 	nic->seen = true;
-	if (!any) {
+	look = look || (g->rescan && !nic->filtered);
+	if (!any && !g->unknown_since_ms) {
 		nic->filtered = nic->was_up = false;
 		nic->uuid[0] = '\0';
-		nic->since_ms = nic->since_ms == FG_WINDOW_UNKNOWN ? FG_WINDOW_UNKNOWN : e->at_ms;
-	} else if (look) {
+		if (nic->since_ms != FG_WINDOW_UNKNOWN)
+			nic->since_ms = e->at_ms;
+	} else if (any && look) {
 		nic->was_up = !nic->filtered && e->up;
 		look_at(g, nic);
-	} else if (down && is_marked(g, nic->uuid)) {
+	} else if (any && down && is_marked(g, nic->uuid)) {
 		fg_vmm_sample(g->c.isolator, nic->uuid); /* its counters go with it */
 	}
+	catch_up(g);
 	fg_guard_marks_forget(g);
 }
 
@@ -341,7 +361,7 @@ static void on_lost(void *arg, int64_t since_ms)
 	struct fg_guard *g = arg;
 	struct fg_error err = FG_ERROR_INIT;
 
-	fg_log_warn("notifications of the kernel were lost: everything is looked at");
+	fg_log_warn("something may have been missed: every device and all rules are looked at");
 	g->rescan = true;
 	g->lost_since_ms = since_ms;
 	if (scan(g, &err) < 0)

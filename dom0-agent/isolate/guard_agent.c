@@ -7,10 +7,21 @@
 
 #include <lib/util.h>
 
+#include <event2/event.h>
+#include <sys/queue.h>
+
+/* A window that is to be reported.  From the loop: it may have been found while a job was isolating, and holds that job. */
+struct pending {
+	STAILQ_ENTRY(pending) next;
+	struct fg_window window;
+};
+
 struct fg_guard_agent {
 	struct event_base *base;
 	struct fg_agent *agent;
 	struct fg_guard *guard;
+	struct event *report;
+	STAILQ_HEAD(pending_list, pending) pending;
 	struct fg_xs *xs; /* NULL: not connected; a host without Xen has none */
 };
 
@@ -37,8 +48,29 @@ static void look(void *arg, const char *uuid)
 static void window(void *arg, const struct fg_window *w)
 {
 	struct fg_guard_agent *ga = arg;
+	struct pending *p = fg_calloc(1, sizeof(*p));
 
-	fg_window_report(ga->agent, w);
+	p->window = *w;
+	STAILQ_INSERT_TAIL(&ga->pending, p, next);
+	event_active(ga->report, EV_TIMEOUT, 0);
+}
+
+static void report_all(struct fg_guard_agent *ga)
+{
+	struct pending *p;
+
+	while ((p = STAILQ_FIRST(&ga->pending)) != NULL) {
+		STAILQ_REMOVE_HEAD(&ga->pending, next);
+		fg_window_report(ga->agent, &p->window);
+		free(p);
+	}
+}
+
+static void on_report(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	report_all(arg);
 }
 
 int fg_guard_agent_start(struct event_base *base, struct fg_agent *agent, struct fg_guard_agent **out,
@@ -54,7 +86,11 @@ int fg_guard_agent_start(struct event_base *base, struct fg_agent *agent, struct
 
 	ga->base = base;
 	ga->agent = agent;
-	int rc = fg_guard_open(&config, &ga->guard, err);
+	STAILQ_INIT(&ga->pending);
+	ga->report = evtimer_new(base, on_report, ga);
+	int rc = ga->report ? 0 : fg_error_set(err, FG_ENOMEM, "no event");
+	if (rc == 0)
+		rc = fg_guard_open(&config, &ga->guard, err);
 	if (rc < 0) {
 		fg_guard_agent_stop(ga);
 		return rc;
@@ -68,6 +104,9 @@ void fg_guard_agent_stop(struct fg_guard_agent *ga)
 	if (!ga)
 		return;
 	fg_guard_close(ga->guard);
+	report_all(ga); /* into the journal */
+	if (ga->report)
+		event_free(ga->report);
 	fg_xs_close(ga->xs);
 	free(ga);
 }

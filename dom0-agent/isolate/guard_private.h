@@ -28,6 +28,7 @@ struct fg_guard {
 	struct fg_filter_guest **marks; /* read as they are asked for */
 	bool starting, rescan;
 	int64_t lost_since_ms;
+	int64_t unknown_since_ms; /* the marks could not be read since then; 0: they could */
 };
 
 /* The list of marked guests, for the time of one event.  False: there are none, or they are not known. */

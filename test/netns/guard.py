@@ -381,6 +381,66 @@ def storm(tap):
     h.close()
 
 
+def marks_unreadable(tap):
+    """What happens while the marks cannot be read is made good when they can."""
+    h = Host()
+    h.vif("vif1.0", "eth0")
+    h.guest(UUID, ("vif1.0", GM))
+    h.isolate()
+    h.settle()
+    os.rename(h.path("marks"), h.path("elsewhere"))
+    h.file("marks", "")
+    h.vif("vif1.0-emu", "eth1", "up")
+    h.settle()
+    tap.ok("marks of isolated guests" in h.log(), "the folder of marks cannot be read: said", h.log())
+    os.unlink(h.path("marks"))
+    os.rename(h.path("elsewhere"), h.path("marks"))
+    n = len(h.said)
+    h.d.ip("link", "add", "br0", "type", "bridge")  # any event
+    h.settle()
+    w = windows(h.said[n:])
+    tap.ok(h.devs() == ["vif1.0", "vif1.0-emu"] and len(w) == 1 and w[0]["dev"] == "vif1.0-emu" and w[0]["ms"] >= 0,
+           "then the NIC that came meanwhile is filtered and told", (h.devs(), h.said[n:]))
+    h.close()
+
+
+def leak(tap):
+    """What a window says about frames is never too little."""
+    h = Host()
+    h.guest(UUID)
+    h.isolate()
+    h.d.ip("link", "add", "br0", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+    h.d.ip("link", "set", "br0", "up")
+    outside = Ns("outside")
+    h.d.ip("link", "add", "port", "type", "veth", "peer", "name", "wire", "netns", outside.name)
+    h.d.ip("link", "set", "port", "up", "master", "br0")
+    outside.ip("link", "set", "wire", "up")
+    ear = Raw(outside, "wire")
+    h.settle()
+    evil = bytes.fromhex("ffffffffffff" + "020000000001" + "88b5") + b"x" * 50
+    for n in range(5):
+        os.kill(h.p.pid, 19)  # SIGSTOP: the worst case, an agent that is late
+        h.vif("vif1.%d" % n, "g%d" % n, "up", "master", "br0")
+        h.domain(1, UUID, GM, n)
+        h.g.ip("link", "set", "g%d" % n, "up")
+        raw = Raw(h.g, "g%d" % n)
+        for _ in range(20):
+            raw.send(evil)
+        os.kill(h.p.pid, 18)
+        w = h.until("window")
+        for _ in range(20):
+            raw.send(evil)
+        raw.close()
+        h.settle()
+        h.d.ip("link", "set", "vif1.%d" % n, "nomaster")
+        leaked = ear.pending().count(evil)
+        tap.ok(w["frames"] >= leaked and (n or leaked), "vif1.%d: the window tells of %d frames, %d leaked" %
+               (n, w["frames"], leaked), w)
+    tap.ok(len(h.devs()) == 5, "all are filtered", h.devs())
+    h.close()
+    outside.remove()
+
+
 def evidence(tap):
     h = Host()
     h.vif("vif1.0", "eth0")
@@ -423,7 +483,7 @@ def main():
         print("1..0 # SKIP needs %s and nft" % PROBE)
         return
     for section in (appearing, known_by_others, renamed, namespaces_and_bridges, rules, before_the_guard, refused, storm,
-                    evidence):
+                    marks_unreadable, leak, evidence):
         tap.section(section)
     tap.done()
 
