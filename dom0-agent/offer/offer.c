@@ -218,8 +218,8 @@ static bool is_double(const struct fg_offer *offer)
 			return true;
 	}
 	LIST_FOREACH (o, &offer->agent->offers, link) {
-		if (o != offer && !o->cancelled && strcmp(o->terms.guest, t->guest) == 0 && strcmp(o->terms.fix, t->fix) == 0 &&
-		    o->terms.version >= t->version)
+		if (o != offer && !o->cancelled && strcmp(o->terms.guest, t->guest) == 0 &&
+		    strcmp(o->terms.fix, t->fix) == 0 && o->terms.version >= t->version)
 			return true;
 	}
 	return false;
