@@ -28,7 +28,8 @@ struct fg_catalogues {
 	uint64_t generation;
 	int64_t key_not_after_s;
 	struct fg_trust *trust; /* the server's CA: what hosts check against */
-	bool stale; /* to be made anew before the next answer */
+	bool stale; /* the last one is wrong: none is given out before the next is made */
+	char said[sizeof(((struct fg_error *)0)->text)]; /* why none could be made; logged once */
 	struct fg_catalogue_mark mark; /* of der */
 	uint8_t *der;
 	size_t len;
@@ -131,7 +132,8 @@ static int renew(struct fg_api *api, struct fg_error *err)
 
 	if (rc == 0)
 		rc = fg_store_catalogue_make(api->store, c->generation, fg_now_ms() / 1000, &maker, err);
-	c->stale = rc < 0;
+	if (rc == 0)
+		c->stale = false;
 	return rc;
 }
 
@@ -139,6 +141,7 @@ void fg_catalogues_changed(struct fg_api *api)
 {
 	struct fg_error err = FG_ERROR_INIT;
 
+	api->catalogues->stale = true;
 	if (renew(api, &err) < 0)
 		fg_log_err("catalogue: %s", err.text);
 }
@@ -149,24 +152,40 @@ static bool is_due(const struct fg_catalogues *c, const struct fg_store_catalogu
 	       now_s >= last->published_s + FG_CATALOGUE_RENEW_S || last->published_s > now_s + FG_CATALOGUE_SKEW_S;
 }
 
-/* c->der is the newest one of the store, which is made anew where it is due. */
+/* The newest of the store, made anew where it is due.  One that is only old is given out to its end if that fails. */
+static int newest(struct fg_api *api, struct fg_store_catalogue *last, struct fg_error *err)
+{
+	struct fg_catalogues *c = api->catalogues;
+	struct fg_error none = FG_ERROR_INIT, why = FG_ERROR_INIT;
+	int64_t now_s = fg_now_ms() / 1000;
+	int there = fg_store_catalogue(api->store, last, NULL, &none), rc;
+
+	if (there < 0 && there != -FG_ENOTFOUND)
+		return fg_error_set(err, (enum fg_error_code)none.code, "%s", none.text);
+	rc = key_current(c, &why);
+	if (rc == 0 && there == 0 && !is_due(c, last, now_s))
+		return 0;
+	if (rc == 0)
+		rc = renew(api, &why);
+	if (rc == 0)
+		return fg_store_catalogue(api->store, last, NULL, err);
+	if (c->stale || there < 0 || last->expires_s <= now_s)
+		return fg_error_set(err, (enum fg_error_code)why.code, "%s", why.text);
+	if (strcmp(c->said, why.text) != 0)
+		fg_log_err("catalogue: %s; the last one is good for %lld hours", why.text,
+			   (long long)(last->expires_s - now_s) / 3600);
+	snprintf(c->said, sizeof(c->said), "%s", why.text);
+	return 0;
+}
+
+/* c->der is that one. */
 static int current(struct fg_api *api, struct fg_error *err)
 {
 	struct fg_catalogues *c = api->catalogues;
 	struct fg_store_catalogue last = { .published_s = 0 };
-	struct fg_error none = FG_ERROR_INIT;
 	fg_autofree char *hex = NULL;
-	int rc = key_current(c, err);
+	int rc = newest(api, &last, err);
 
-	if (rc < 0)
-		return rc;
-	rc = fg_store_catalogue(api->store, &last, NULL, &none);
-	if (rc < 0 && rc != -FG_ENOTFOUND)
-		return fg_error_set(err, (enum fg_error_code)none.code, "%s", none.text);
-	if (rc < 0 || is_due(c, &last, fg_now_ms() / 1000))
-		rc = renew(api, err);
-	if (rc == 0)
-		rc = fg_store_catalogue(api->store, &last, NULL, err);
 	if (rc < 0 || (c->der && fg_catalogue_mark_cmp(&last.mark, &c->mark) == 0))
 		return rc;
 	rc = fg_store_catalogue(api->store, &last, &hex, err);

@@ -152,6 +152,30 @@ static int signed_text(const struct fg_bundle_head *head, char **text, struct fg
 	return 0;
 }
 
+/* Each certificate in the CMS with the digest of its key, by which `fixgate-admin revoke-signer` names it. */
+static json_t *certificates(const struct fg_bundle_head *head)
+{
+	json_t *list = json_array();
+	CMS_ContentInfo *cms = NULL;
+	uint8_t key[FG_DIGEST_BYTES];
+	char hex[FG_DIGEST_HEX];
+
+	if (fg_cms_parse(head->cms, head->cms_bytes, &cms, NULL) < 0)
+		return list;
+	STACK_OF(X509) *certs = CMS_get1_certs(cms);
+	for (int i = 0; i < sk_X509_num(certs); i++) {
+		X509 *cert = sk_X509_value(certs, i);
+		fg_autofree char *subject = fg_cms_subject(cert);
+		if (fg_cms_key_digest(cert, key, NULL) < 0)
+			continue;
+		fg_hex_encode(key, sizeof(key), hex);
+		json_array_append_new(list, json_pack("{s:s*, s:s}", "subject", subject, "key", hex));
+	}
+	sk_X509_pop_free(certs, X509_free);
+	CMS_ContentInfo_free(cms);
+	return list;
+}
+
 static void print_shown(const struct fix_options *o, const struct fg_bundle_head *head, json_t *manifest)
 {
 	fg_autofree char *pretty = json_dumps(manifest, JSON_INDENT(2));
@@ -162,6 +186,14 @@ static void print_shown(const struct fix_options *o, const struct fg_bundle_head
 		printf("NOT VERIFIED: nobody has checked who wrote this (give --trust)\n");
 	for (size_t i = 0; i < head->n_signers; i++)
 		printf("signed by %s\n", head->signers[i]);
+	fg_autojson json_t *certs = certificates(head);
+	const json_t *cert;
+	size_t n;
+	json_array_foreach (certs, n, cert) {
+		const char *subject = json_string_value(json_object_get(cert, "subject"));
+		printf("certificate of %s, key %s\n", subject ? subject : "?",
+		       json_string_value(json_object_get(cert, "key")));
+	}
 	printf("payload of %" PRIu64 " bytes at offset %" PRIu64 "\n%s\n", head->payload_bytes, head->head_bytes,
 	       pretty ? pretty : "");
 }
@@ -175,8 +207,9 @@ static int show_head(const struct fix_options *o, const struct fg_bundle_head *h
 	if (rc < 0)
 		return rc;
 	if (o->json) {
-		fg_autojson json_t *out = json_pack("{s:b,s:o,s:O}", "verified", o->trust != NULL, "signers",
-						    string_array(head->signers, head->n_signers), "manifest", manifest);
+		fg_autojson json_t *out = json_pack("{s:b,s:o,s:o,s:O}", "verified", o->trust != NULL, "signers",
+						    string_array(head->signers, head->n_signers), "certificates",
+						    certificates(head), "manifest", manifest);
 		print_json(out);
 		return 0;
 	}

@@ -10,6 +10,7 @@
 #include <pwd.h>
 #include <server/config.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_MAX 65536
@@ -40,6 +41,10 @@ static int join(const char *cert, const char *key, const char *path, const char 
 	fg_autofree char *a = NULL, *b = NULL, *both = NULL;
 	fg_autofree char *next = fg_asprintf("%s.next", path);
 	const struct passwd *pw = user ? getpwnam(user) : NULL;
+	struct stat before;
+	bool was = stat(path, &before) == 0; /* then whose it was */
+	uid_t uid = pw ? pw->pw_uid : was ? before.st_uid : geteuid();
+	gid_t gid = pw ? pw->pw_gid : was ? before.st_gid : getegid();
 	int rc;
 
 	if (user && !pw)
@@ -53,7 +58,7 @@ static int join(const char *cert, const char *key, const char *path, const char 
 	explicit_bzero(b, strlen(b));
 	if (rc < 0)
 		return rc;
-	if ((pw && lchown(next, pw->pw_uid, pw->pw_gid) < 0) || rename(next, path) < 0)
+	if (((uid != geteuid() || gid != getegid()) && lchown(next, uid, gid) < 0) || rename(next, path) < 0)
 		return fg_error_errno(err, FG_EIO, errno, "%s", path);
 	return 0;
 }

@@ -36,7 +36,7 @@ int fg_setup_remember(struct fg_store *store, const char *cert_file, const char 
 /* out/agent.key, out/agent.pem (OU=agent, CN=host), out/server-ca.pem. EXISTS if one of them is there. */
 int fg_setup_enrol(const char *dir, const char *host, const char *out, struct fg_error *err) FG_MUST_CHECK;
 
-/* The next online key: dir/online.pem, which is given to user (NULL: stays the caller's).  A server that runs takes it up. */
+/* The next online key: dir/online.pem, which is given to user (NULL: to whom the one before was).  A server that runs takes it up. */
 int fg_setup_online_key(const char *dir, const char *user, struct fg_error *err) FG_MUST_CHECK;
 
 #endif

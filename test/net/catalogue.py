@@ -310,6 +310,7 @@ def publisher_key_lost(port):
         os.symlink(world_key + "/publisher.key", world.dir + "/again/publisher.key")
         _, text = publish("lost-fix", 10, keys="again", expect=7)
         assert "key is revoked" in text, text
+    return offer_of(again, "lost-fix", 3)
 
 
 def call(port, who, method, path, body=None):
@@ -361,6 +362,27 @@ def renewal(port):
         assert read() == second
 
 
+def without_key(server, port, offer):
+    key = os.path.join(folder, "online.pem")
+    os.rename(key, key + ".away")
+    with tap.case("the online key is gone: the last catalogue is given out, the log says why there is no newer one"):
+        taken(ask_new(port, offer))
+        with contextlib.closing(sqlite3.connect(os.path.join(folder, "fixgate.db"), timeout=20)) as db, db:
+            db.execute("UPDATE catalogue SET published_s = published_s - 43201")
+        taken(ask_new(port, offer))
+        with open(os.path.join(world.dir, "server.log")) as log:
+            assert "online key" in log.read()
+    with tap.case("started without it: no catalogue rather than one that may be wrong"):
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+        server = serve(port)
+        refused(ask_new(port, offer), "online key", "unreachable")
+    with tap.case("the key is back: hosts go on"):
+        os.rename(key + ".away", key)
+        taken(ask_new(port, offer))
+    return server
+
+
 def real_server():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -375,11 +397,8 @@ def real_server():
         withdrawals(port)
         offer = online_key_rotation(port)
         server = restored(server, port, offer)
-        publisher_key_lost(port)
-        with tap.case("a server without an online key says so, and hosts wait"):
-            os.rename(os.path.join(folder, "online.pem"), os.path.join(folder, "online.away"))
-            refused(ask_new(port, offer), "online key", "unreachable")
-            os.rename(os.path.join(folder, "online.away"), os.path.join(folder, "online.pem"))
+        offer = publisher_key_lost(port)
+        server = without_key(server, port, offer)
     finally:
         server.send_signal(signal.SIGTERM)
         status = server.wait(20)

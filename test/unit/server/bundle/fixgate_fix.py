@@ -187,6 +187,17 @@ def show_says_what_is_not_verified():
 
 
 @test
+def show_names_keys_as_openssl_does():
+    public = subprocess.run(["openssl", "x509", "-in", "k/publisher.pem", "-noout", "-pubkey"], check=True,
+                            stdout=subprocess.PIPE).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=public, check=True,
+                         stdout=subprocess.PIPE).stdout
+    key = hashlib.sha256(der).hexdigest()
+    assert json.loads(fix("show", "--json", "a.fix"))["certificates"] == [{"subject": "CN=Alice", "key": key}]
+    assert "certificate of CN=Alice, key " + key in fix("show", "a.fix")
+
+
+@test
 def payloads_that_are_refused():
     os.mkfifo("payload/pipe")
     build(expect=REFUSED)
