@@ -14,6 +14,7 @@ $(eval $(call program,fixgate-server,server/main.c server/serve.c server/sockets
 $(eval $(call program,fixgate-admin,$(sort $(wildcard server/admin/*.c)) server/config.c,\
 	fgstore fgbundle fixgate,libcurl inih libcrypto jansson))
 $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_range.c,fghttp fixgate))
+$(eval $(call unit_test,unit/server/test_bus,test/unit/server/test_bus.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
 $(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
 QUICK_TESTS += $(addprefix test/server/,api.py durable.py enrol.py faults.py metrics.py openapi.py roles.py serve.py)

@@ -62,6 +62,13 @@ int fg_admin_rollout_control(struct fg_admin *a, const struct fg_admin_options *
 int fg_admin_backup(const struct fg_admin_options *o, const char *file, struct fg_error *err) FG_MUST_CHECK;
 int fg_admin_restore(const struct fg_admin_options *o, const char *file, struct fg_error *err) FG_MUST_CHECK;
 
+/* certificates.c.  revoke: of agents, or of the role in o->words[1]. */
+int fg_admin_enrol(struct fg_admin *a, const struct fg_admin_options *o, const char *host,
+		   struct fg_error *err) FG_MUST_CHECK;
+int fg_admin_revoke(struct fg_admin *a, const struct fg_admin_options *o, const char *name,
+		    struct fg_error *err) FG_MUST_CHECK;
+int fg_admin_certificates(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
+
 /* catalogue.c.  signer: file of a certificate, or the SHA-256 of its SubjectPublicKeyInfo in hex. */
 int fg_admin_catalogue(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err) FG_MUST_CHECK;
 int fg_admin_withdraw(struct fg_admin *a, const struct fg_admin_options *o, const char *fix,

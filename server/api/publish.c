@@ -123,6 +123,9 @@ static int blob_place(struct fg_api *api, const struct publication *p, struct fg
 	fg_autofree char *blob = fg_asprintf("%s/%s", dir, p->digest);
 	fg_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
+	/* Another process may have put the same bytes there. */
+	if (fd >= 0 && access(p->part, F_OK) < 0 && errno == ENOENT && access(blob, R_OK) == 0)
+		return 0;
 	if (fd < 0 || chmod(p->part, 0444) < 0 || rename(p->part, blob) < 0 || fsync(fd) < 0)
 		return fg_error_errno(err, FG_EIO, errno, "%s", blob);
 	return 0;

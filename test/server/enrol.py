@@ -4,6 +4,7 @@
 import http.client
 import http.server
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -212,8 +213,8 @@ def test_revoke(s):
     same(s.call(AGENT, "GET", "/v1/offers").status, 200, "others go on")
     same(enrol(s, "xen7", "--force").returncode, 0, "a revoked host enrols again with a new code")
     same(s.call("xen7", "GET", "/v1/offers").status, 200, "and counts again")
-    code = run("fixgate-server", "enrol", "xen11", "--dir", s.dir).stdout.strip()
-    same(s.call(ADMIN, "POST", "/v1/revocations", {"name": "xen11"}).json, {"revoked": 0}, "a host that has only a code")
+    code = s.admin("enrol", "xen11").stdout.strip()
+    same(s.admin("revoke", "xen11").stdout, "revoked 0 certificates of agent xen11\n", "a host that has only a code")
     same(enrol(s, "xen11", code=code, check=False).returncode, 6, "loses it")
     # An old certificate that the server has no record of.
     s.query("DELETE FROM certificate WHERE name = ?", AGENT)
@@ -229,7 +230,9 @@ def test_revoke(s):
         c.request("GET", "/v1/fixes")
         return c.getresponse().status
     same(eve(), 200, "an operator's certificate")
-    same(s.call(ADMIN, "POST", "/v1/revocations", {"name": "eve", "role": "operator"}).json["revoked"], 1, "is revoked")
+    same(s.admin("revoke", "operator", "eve").returncode, 0, "is revoked")
+    listed = s.admin("certificates").stdout
+    ok(re.search(r"^operator  eve  \w+  \S+ to \S+  revoked \S+$", listed, re.M), "fixgate-admin lists them", listed)
     same(eve(), 403, "and of no use")
     ok("agent xen7: 3 certificates" in s.admin("audit").stdout, "revocations are audited")
     same(s.admin("audit", "verify").returncode, 0, "the audit log verifies")
