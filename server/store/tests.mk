@@ -5,3 +5,4 @@ $(eval $(call unit_test,unit/server/rollout/test_plan,test/unit/server/rollout/t
 $(eval $(call unit_test,unit/server/rollout/test_decide,test/unit/server/rollout/test_decide.c,fgrollout fgstore fixgate))
 QUICK_TESTS += test/server/rollout_flow.py
 $(eval $(call unit_test,unit/server/api/test_writer,test/unit/server/api/test_writer.c test/unit/server/store/store_kit.c server/api/writer.c,fgstore fixgate,libevent_core sqlite3))
+QUICK_TESTS += test/server/store_sql.py
