@@ -17,7 +17,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from netkit import BIN, Agent, FixServer, Tap, World, openssl  # noqa: E402
+from netkit import BIN, GUEST, Agent, FixServer, Tap, World, openssl  # noqa: E402
 
 tap = Tap()
 world = World()
@@ -219,6 +219,16 @@ def withdrawals(port):
         assert "withdrawn" in admin("offer", "--fix", "net-fix", "--all", expect=3)
         assert "it breaks printing" in admin("audit")
         admin("withdraw", "no-such-fix", expect=3)
+    with tap.case("offers of a fix that is withdrawn are closed, and clients are not said to have one"):
+        offered, _ = publish("offered-fix", 1)
+        guest = {"uuid": GUEST, "name": "web1", "toolstack": "xl", "state": "running", "identity": "config", "nics": []}
+        assert call(port, world.dir + "/xen1/agent", "PUT", "/v1/guests", {"guests": [guest]})[0] == 200
+        admin("offer", "--fix", "offered-fix", "--guest", "web1")
+        status = lambda: {c["uuid"]: c for c in json.loads(admin("clients", "--json"))["clients"]}[GUEST]  # noqa: E731
+        assert status()["fixes"]["offered-fix"]["status"] == "offered"
+        assert json.loads(admin("withdraw", "offered-fix", "--json"))["closed"] == 1
+        assert json.loads(admin("offers", "--json"))["offers"] == []
+        assert status()["fixes"]["offered-fix"]["status"] == "unknown", status()
     with tap.case("the next version of it is valid again"):
         third, _ = publish("net-fix", 5)
         taken(ask_new(port, offer_of(third, version=5)))
