@@ -106,7 +106,9 @@ def table(head, rows):
 
 
 def goal(text, reached, figure):
-    return "- %s: %s, **%s**." % (text, figure, "reached" if reached else "missed")
+    """reached: True, False, or None where the noise is larger than what is asked."""
+    verdict = {True: "reached", False: "missed", None: "not decided, too much noise"}[reached]
+    return "- %s: %s, **%s**." % (text, figure, verdict)
 
 
 def machine():
