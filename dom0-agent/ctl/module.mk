@@ -5,7 +5,7 @@ $(eval $(call program,fixgate-enrol,$(addprefix dom0-agent/ctl/,enrol_main.c enr
 
 INSTALL_HOOKS += install-fixgate-enrol
 .PHONY: install-fixgate-enrol
-install-fixgate-enrol:
+install-fixgate-enrol: $(O)/bin/fixgate-enrol
 	install -D -m 0755 $(O)/bin/fixgate-enrol $(DESTDIR)$(PREFIX)/libexec/fixgate/fixgate-enrol
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 dom0-agent/systemd/fixgate-renew.service dom0-agent/systemd/fixgate-renew.timer \

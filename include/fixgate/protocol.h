@@ -47,6 +47,16 @@
  *                       "isolator","assurance","at_ms","fixed_version"?}}}],"next"?}.  "next": there are more, ask after it.
  *                       status: not-applicable not-needed needed offered in-progress fixed failed rolled-back rejected held unknown
  *  GET  /v1/audit?after=N   -> {"entries":[{"n","at_ms","who","what","detail","hash"}],"next"?}
+ *
+ * certificates
+ *  GET  /v1/ca         no role: the server's CA certificate, PEM
+ *  POST /v1/enrol      no role: {"code","csr"} -> {"certificate"}: a one-time code for a host's first certificate
+ *  POST /v1/renew      agent: {"csr"} -> {"certificate"}
+ *  POST /v1/codes      admin: {"host","minutes"?} -> 201 {"host","code","expires_ms"}
+ *  POST /v1/revocations  admin: {"name","role"?} -> {"revoked":N}
+ *  GET  /v1/certificates  viewer: {"certificates":[{"serial","role","name","issued_ms","expires_ms","revoked_ms"?}]}
+ *
+ *  GET  /metrics       viewer: OpenMetrics text
  *  GET  /healthz       no role: 200 {"ok":true}
  */
 #ifndef FIXGATE_PROTOCOL_H
