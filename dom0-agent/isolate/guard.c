@@ -114,27 +114,32 @@ static void clamp(struct fg_guard *g, struct nic *nic)
 {
 	int64_t isolated_ms = fg_vmm_since(g->c.isolator, nic->uuid);
 
-	if (isolated_ms > 0 && nic->since_ms < isolated_ms)
+	if (isolated_ms > 0 && nic->since_ms < isolated_ms) {
 		nic->since_ms = isolated_ms;
+		nic->frames = FG_WINDOW_UNKNOWN;
+	}
 }
 
-/* The NIC is filtered now, and was not before. */
+/*
+ * The NIC is filtered now, and was not before.  Was it up in between?  That it is up now does not say so: vif-fixgate may have
+ * armed it and brought it up while we did the same.  Frames that passed do.
+ */
 static void ended(struct fg_guard *g, struct nic *nic)
 {
 	struct fg_window w = { .frames = FG_WINDOW_UNKNOWN };
 	struct fg_link_event now = nic->now;
 	struct fg_error err = FG_ERROR_INIT;
-	bool fresh = strcmp(nic->cause, "appeared") == 0 && nic->since_ms != FG_WINDOW_UNKNOWN;
 
 	clamp(g, nic);
 	if (fg_linkwatch_get(g->watch, nic->now.ifindex, &now, &err) < 0)
 		fg_log_debug("%s: %s", nic->now.name, err.text);
-	if (fresh)
-		w.frames = (int64_t)now.frames;
-	if (nic->was_up || now.up || (fresh && now.frames))
+	if (nic->frames != FG_WINDOW_UNKNOWN)
+		w.frames = (int64_t)now.frames - nic->frames;
+	if (nic->was_up || nic->now.up || w.frames > 0 || (w.frames == FG_WINDOW_UNKNOWN && now.up))
 		tell(g, nic, &w);
 	else
-		fg_log_info("guest=%s %s was filtered before it was up (%s)", nic->uuid, nic->now.name, nic->cause);
+		fg_log_info("guest=%s %s was filtered before a frame could pass (%s)", nic->uuid, nic->now.name,
+			    nic->cause);
 	if (nic->shut && fg_linkwatch_set_up(g->watch, nic->now.ifindex, true, &err) < 0)
 		fg_log_err("guest=%s %s was set down and stays so: %s", nic->uuid, nic->now.name, err.text);
 	nic->filtered = true;
@@ -245,6 +250,7 @@ static struct nic *appeared(struct fg_guard *g, const struct fg_link_event *e)
 
 	nic->cause = "appeared";
 	nic->since_ms = g->starting ? FG_WINDOW_UNKNOWN : g->rescan ? g->lost_since_ms : e->at_ms;
+	nic->frames = g->starting ? FG_WINDOW_UNKNOWN : g->rescan ? 0 : (int64_t)e->frames;
 	nic->at_most = g->rescan;
 	LIST_INSERT_HEAD(&g->nics, nic, link);
 	return nic;
@@ -258,6 +264,7 @@ static void renamed(struct nic *nic, const struct fg_link_event *e, bool rescan,
 	nic->filtered = false;
 	nic->cause = "renamed";
 	nic->since_ms = rescan ? since_ms : e->at_ms;
+	nic->frames = (int64_t)(rescan ? nic->now.frames : e->frames);
 	nic->at_most = rescan;
 	nic->was_up = false;
 }
@@ -300,8 +307,10 @@ static void on_link(void *arg, const struct fg_link_event *e)
 	if (!any && !g->unknown_since_ms) {
 		nic->filtered = nic->was_up = false;
 		nic->uuid[0] = '\0';
-		if (nic->since_ms != FG_WINDOW_UNKNOWN)
+		if (nic->since_ms != FG_WINDOW_UNKNOWN) {
 			nic->since_ms = e->at_ms;
+			nic->frames = (int64_t)e->frames;
+		}
 	} else if (any && look) {
 		nic->was_up = !nic->filtered && e->up;
 		look_at(g, nic);

@@ -13,6 +13,7 @@ struct nic {
 	LIST_ENTRY(nic) link;
 	struct fg_link_event now;
 	int64_t since_ms; /* it is not filtered since then; FG_WINDOW_UNKNOWN: since before we watched */
+	int64_t frames; /* that it had passed by then; FG_WINDOW_UNKNOWN */
 	bool at_most; /* since_ms is a lower bound */
 	bool filtered, shut, was_up, seen;
 	char uuid[37]; /* of the marked guest whose it is; "" */
