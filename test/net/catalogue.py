@@ -118,6 +118,19 @@ def refusals():
     with_catalogue("another fix's bundle under this offer", pki.catalogue(), offer_of(other), lambda m: refused(m, "manifest", untrusted))
 
 
+def sizes():
+    """As many fixes as there may be, with the longest names, and one more."""
+    many = {("%05d-%s" % (i, "x" * 122), 2 ** 63 - 1): b"%080d" % i for i in range(8190)}
+    many["net-fix", 3] = world.bundle
+    with_catalogue("a catalogue of 8191 fixes is taken, inside the sandbox", world.pki.catalogue(fixes=many),
+                   offer_of(world.bundle), taken)
+    many["one", 1] = many["two", 1] = b"%080d" % 1
+    with_catalogue("refused: a catalogue of 8193 fixes", world.pki.catalogue(fixes=many), offer_of(world.bundle),
+                   lambda m: refused(m, "at most 8192", "unreachable"))
+    with_catalogue("refused: a catalogue of 5 MiB", bytes(5 << 20), offer_of(world.bundle),
+                   lambda m: refused(m, "catalogue", "unreachable"))
+
+
 def thresholds():
     with open(os.path.join(world.trust, "threshold"), "w") as f:
         f.write("2\n")
@@ -419,6 +432,7 @@ def main():
     try:
         refusals()
         thresholds()
+        sizes()
         while_running()
         real_server()
     finally:
