@@ -3,9 +3,10 @@
 bridge, and `virsh update-device` that puts a filter of the same effect on both."""
 
 import os
+import select
 import shutil
+import signal
 import subprocess
-import tempfile
 
 from benchlib import IP, MAC, PORT, SERVER, UUID, sh
 
@@ -46,7 +47,7 @@ def domain():
 
 class Daemon:
     def __init__(self, work):
-        self.work, self.process = work, None
+        self.work, self.process = work, None  # a pidfd
         for program in ("libvirtd", "virsh", "qemu-system-x86_64", "ebtables"):
             if not shutil.which(program):
                 raise RuntimeError(program + " is not installed")
@@ -55,10 +56,12 @@ class Daemon:
             sh("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)
         self.write("/etc/libvirt/qemu.conf", 'user = "root"\ngroup = "root"\nsecurity_driver = "none"\n'
                    'stdio_handler = "file"\nnamespaces = []\ncgroup_controllers = []\nremember_owner = 0\n')
-        conf = self.write("/etc/libvirt/libvirtd.conf", 'auth_unix_rw = "none"\nauth_unix_ro = "none"\n')
-        self.log = open(os.path.join(work, "libvirtd.log"), "w+b")
-        self.process = subprocess.Popen(["libvirtd", "-f", conf, "-p", os.path.join(work, "libvirtd.pid")], stdin=subprocess.DEVNULL, stdout=self.log,
-                                        stderr=subprocess.STDOUT)
+        conf = self.write("/etc/libvirt/libvirtd.conf", 'auth_unix_rw = "none"\nauth_unix_ro = "none"\n'
+                          'log_outputs = "3:file:%s"\n' % os.path.join(work, "libvirtd.log"))
+        pid_file = os.path.join(work, "libvirtd.pid")
+        sh("libvirtd", "-d", "-f", conf, "-p", pid_file)  # returns when its sockets are there
+        with open(pid_file, encoding="utf-8") as f:
+            self.process = os.pidfd_open(int(f.read()))
         try:
             self.start()
         except RuntimeError:
@@ -75,18 +78,6 @@ class Daemon:
         return sh("virsh", "-q", "-c", URI, *argv)
 
     def start(self):
-        """libvirtd says by its socket that it is ready; inotifywait is not needed, `virsh` retries nothing: wait for it."""
-        watch = "/run/libvirt/libvirt-sock"
-        for _ in range(200):
-            if os.path.exists(watch) or self.process.poll() is not None:
-                break
-            try:
-                self.process.wait(0.1)
-            except subprocess.TimeoutExpired:
-                pass
-        if self.process.poll() is not None:
-            self.log.seek(0)
-            raise RuntimeError("libvirtd ended: " + self.log.read()[-300:].decode(errors="replace"))
         sh("ip", "link", "add", BRIDGE, "type", "bridge")
         sh("ip", "link", "set", BRIDGE, "up")
         self.virsh("nwfilter-define", self.write(os.path.join(self.work, "filter.xml"), FILTER_XML))
@@ -107,9 +98,12 @@ class Daemon:
         return isolate, release, replace
 
     def close(self):
-        if self.process and self.process.poll() is None:
-            subprocess.run(["virsh", "-q", "-c", URI, "destroy", "fgbench"], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, check=False, timeout=30)
-            self.process.terminate()
-            self.process.wait(30)
+        if self.process is None:
+            return
+        subprocess.run(["virsh", "-q", "-c", URI, "destroy", "fgbench"], stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False, timeout=60)
+        signal.pidfd_send_signal(self.process, signal.SIGTERM)
+        select.select([self.process], [], [], 60)
+        os.close(self.process)
         self.process = None
+        subprocess.run(["ip", "link", "del", BRIDGE], stderr=subprocess.DEVNULL, check=False)
