@@ -348,6 +348,21 @@ static void notify_reloading(void)
 	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000);
 }
 
+/* Those of the reload before may still be at it. */
+static int room_check(const struct parent *p, int64_t workers, struct fg_error *err)
+{
+	int64_t room = 0;
+
+	for (unsigned box = FG_BUS_SIGNER + 1; box <= FG_BUS_WORKERS_MAX; box++)
+		room += p->child[box].kind == NONE;
+	if (room >= workers)
+		return 0;
+	for (unsigned box = FG_BUS_SIGNER + 1; box <= FG_BUS_WORKERS_MAX; box++)
+		if (p->child[box].kind == OLD_WORKER && p->child[box].pid > 0)
+			kill(p->child[box].pid, SIGTERM); /* they had their time */
+	return fg_error_set(err, FG_EREFUSED, "processes of the reload before are still ending: try again");
+}
+
 /* Nothing changes if the new configuration is not in order. */
 static void reload(struct parent *p)
 {
@@ -356,6 +371,8 @@ static void reload(struct parent *p)
 	int rc = config_read(p, &config, &err);
 
 	notify_reloading();
+	if (rc == 0)
+		rc = room_check(p, config.workers, &err);
 	if (rc == 0) {
 		p->config = config;
 		rc = try_worker(p, &err);
