@@ -219,7 +219,7 @@ static int compare_uuid(const void *key, const void *member)
 
 const struct fg_held_chain *fg_held_guest(const struct fg_held *held, const char *uuid, size_t *n)
 {
-	const struct fg_held_chain *end = held->chains + held->n, *c;
+	const struct fg_held_chain *c, *end;
 
 	*n = 0;
 	if (!held->n)
@@ -227,6 +227,7 @@ const struct fg_held_chain *fg_held_guest(const struct fg_held *held, const char
 	c = bsearch(uuid, held->chains, held->n, sizeof(*c), compare_uuid);
 	if (!c)
 		return NULL;
+	end = held->chains + held->n;
 	while (c > held->chains && strcmp(c[-1].uuid, uuid) == 0)
 		c--;
 	while (c + *n < end && strcmp(c[*n].uuid, uuid) == 0)
