@@ -98,8 +98,9 @@ static void query_make(struct query *q, const struct fg_store_filter *f, enum dr
 		add(q, ledger ? "client c CROSS JOIN ledger l" : "client c");
 	add(q, ledger ? " CROSS JOIN host h" : " CROSS JOIN host h LEFT JOIN ledger l ON l.client = c.uuid");
 	add(q, " WHERE h.id = c.host_id");
+	/* As an expression: else SQLite passes "> after" on to the ledger, and takes that for the better index. */
 	if (ledger)
-		add(q, " AND l.client = c.uuid");
+		add(q, by == BY_LEDGER ? " AND c.uuid = l.client" : " AND l.client = (c.uuid || '')");
 	if (by == BY_LABEL)
 		add_text(q, " AND c.uuid = b.client AND b.name = ?", f->label);
 	if (by == BY_LABEL && f->value)

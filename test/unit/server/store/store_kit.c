@@ -120,8 +120,9 @@ static void on_refused(int64_t n, const char *why, void *arg)
 void kit_report(const char *guest, const char *fix, int64_t version, enum fg_state state)
 {
 	char job[FG_JOB_ID_MAX];
+	seq++;
 	struct fg_store_report r = {
-		.seq = ++seq, .version = version, .at_ms = NOW, .job = job, .guest = guest, .fix = fix, .state = state
+		.seq = seq, .version = version, .at_ms = NOW, .job = job, .guest = guest, .fix = fix, .state = state
 	};
 	int64_t acked = 0;
 

@@ -93,6 +93,11 @@ START_TEST(pages_go_along_indexes)
 						     on_off[bits >> 6 & 1][6], bits & 1 };
 			ck_assert_int_eq(fg_store_clients_plan(store, &f, &plan, NULL), 0);
 			ck_assert_msg(!strstr(plan, "SCAN"), "filter %u reads a whole table:\n%s", bits, plan);
+			/* The ledger is looked up by client, except where it leads. */
+			const char *ledger = strstr(plan, "SEARCH l ");
+			const char *range = ledger ? strstr(ledger, "client>?") : NULL;
+			ck_assert_msg(!range || ledger == plan || range > strchr(ledger, '\n'),
+				      "filter %u reads the ledger for each client:\n%s", bits, plan);
 			/* The rows of one client may be sorted by fix; never all clients. */
 			const char *sort = strstr(plan, "USE TEMP B-TREE");
 			ck_assert_msg(!sort || strstr(sort, "RIGHT PART OF ORDER BY") ||
