@@ -41,6 +41,8 @@ void fg_sweeps_free(struct fg_agent *agent)
 {
 	while (!LIST_EMPTY(&agent->sweeps))
 		sweep_free(LIST_FIRST(&agent->sweeps));
+	free(agent->refusal_told);
+	agent->refusal_told = NULL;
 }
 
 static void retry(void *arg)
@@ -91,6 +93,19 @@ static void end_of_round(struct fg_sweep *sweep)
 	then(agent);
 }
 
+/* Each change of a link asks anew, and a domain that is being built cannot be read for seconds: the same is told once. */
+static void tell_refusal(struct fg_agent *agent, const char *uuid, const char *refusal)
+{
+	fg_autofree char *said =
+		fg_asprintf("guest=%s is isolated, but has what the filter may not reach: %s", uuid, refusal);
+
+	if (agent->refusal_told && strcmp(agent->refusal_told, said) == 0)
+		return;
+	fg_log_err("%s", said);
+	free(agent->refusal_told);
+	agent->refusal_told = FG_TAKE(said);
+}
+
 static void on_found(void *arg, int rc, const struct fg_guest *guest, const struct fg_error *cause)
 {
 	struct fg_sweep *sweep = arg;
@@ -110,8 +125,7 @@ static void on_found(void *arg, int rc, const struct fg_guest *guest, const stru
 	if (rc == 0 && marked)
 		rc = agent->isolator_ops->isolate(agent->isolator, guest, false, &err);
 	if (rc == 0 && marked && guest->refusal) /* a device that came after the isolation */
-		fg_log_err("guest=%s is isolated, but has what the filter may not reach: %s", sweep->uuid,
-			   guest->refusal);
+		tell_refusal(agent, sweep->uuid, guest->refusal);
 	if (rc < 0) {
 		fg_log_warn("guest=%s cannot be armed now: %s", sweep->uuid, err.text);
 		sweep->unreachable = true;
