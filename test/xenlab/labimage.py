@@ -130,8 +130,12 @@ class Build:
         procs = []
         for kind in ("dom0", "guest"):
             log = open(os.path.join(self.tmp, f"{kind}.log"), "w+", encoding="utf-8")
-            procs.append((kind, log, subprocess.Popen([self.tool("image/mkroot"), kind, f"{self.tmp}/{kind}", debs],
-                                                      stdin=subprocess.DEVNULL, stdout=log, stderr=log)))
+            # In namespaces of its own: what it mounts (the machine's /proc, /sys and devices) is seen by nobody else, so that
+            # what a build leaves that was killed can be removed, and it ends with us.
+            procs.append((kind, log, subprocess.Popen(
+                ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 self.tool("image/mkroot"), kind, f"{self.tmp}/{kind}", debs],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=fglab._die_with_parent)))
         for kind, log, proc in procs:
             code = proc.wait()
             log.seek(0)
