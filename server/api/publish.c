@@ -18,6 +18,7 @@
 #include <server/http/range.h>
 #include <server/store/catalogue.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@ struct publication {
 	char digest[FG_DIGEST_HEX];
 	char who[65];
 	char *part, *trust;
+	int lock; /* of the part file, held from its last byte until it is placed */
 	uint8_t (*revoked)[FG_DIGEST_BYTES]; /* signers that do not count */
 	size_t n_revoked;
 	/* what the thread found */
@@ -123,9 +125,6 @@ static int blob_place(struct fg_api *api, const struct publication *p, struct fg
 	fg_autofree char *blob = fg_asprintf("%s/%s", dir, p->digest);
 	fg_autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	/* Another process may have put the same bytes there. */
-	if (fd >= 0 && access(p->part, F_OK) < 0 && errno == ENOENT && access(blob, R_OK) == 0)
-		return 0;
 	if (fd < 0 || chmod(p->part, 0444) < 0 || rename(p->part, blob) < 0 || fsync(fd) < 0)
 		return fg_error_errno(err, FG_EIO, errno, "%s", blob);
 	return 0;
@@ -168,6 +167,7 @@ static void publication_free(struct publication *p)
 	free(p->buf);
 	free(p->part);
 	free(p->trust);
+	fg_closep(&p->lock);
 	free(p->revoked);
 	free(p);
 }
@@ -201,13 +201,16 @@ static void on_verified(evutil_socket_t fd, short what, void *arg)
 		publication_end(done.publication);
 }
 
-static int verification_start(struct fg_request *req, struct fg_api *api, const char *digest, struct fg_error *err)
+/* lock is taken over. */
+static int verification_start(struct fg_request *req, struct fg_api *api, const char *digest, int lock,
+			      struct fg_error *err)
 {
 	struct fg_publisher *publisher = api->publisher;
 	struct publication *p = fg_calloc(1, sizeof(*p));
 
 	p->publisher = publisher;
 	p->req = req;
+	p->lock = lock;
 	p->part = fg_asprintf("%s/%s/%s.part", api->dir, FG_SERVER_UPLOADS, digest);
 	p->trust = fg_asprintf("%s/%s", api->dir, FG_SERVER_TRUST);
 	snprintf(p->digest, sizeof(p->digest), "%s", digest);
@@ -259,15 +262,31 @@ static bool is_running(const struct fg_publisher *publisher, const char *digest)
 	return false;
 }
 
-/* Appends what of the part is new; *size: what is there then. */
+/* Another process may be at the same upload: only who has the lock of the file that is there now goes on. */
+static int part_lock(int fd, const char *path, struct stat *st, struct fg_error *err)
+{
+	struct stat now;
+	bool mine = flock(fd, LOCK_EX | LOCK_NB) == 0;
+
+	if (!mine && errno != EWOULDBLOCK)
+		return fg_error_errno(err, FG_EIO, errno, "%s", path);
+	if (!mine || stat(path, &now) < 0 || fstat(fd, st) < 0 || now.st_ino != st->st_ino)
+		return fg_error_set(err, FG_EUNREACHABLE, "the bundle is being verified: try again");
+	return 0;
+}
+
+/* Appends what of the part is new; *size: what is there then; *lock: the file, locked. */
 static int part_append(const char *path, const struct fg_request *req, const struct part *part, uint64_t *size,
-		       struct fg_error *err)
+		       int *lock, struct fg_error *err)
 {
 	struct stat st;
 	fg_autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return fg_error_errno(err, FG_EIO, errno, "%s", path);
+	int rc = part_lock(fd, path, &st, err);
+	if (rc < 0)
+		return rc;
 	uint64_t there = (uint64_t)st.st_size;
 	if (there >= part->first && there <= part->last) {
 		const char *from = req->body + (there - part->first);
@@ -282,6 +301,7 @@ static int part_append(const char *path, const struct fg_request *req, const str
 		there += len;
 	}
 	*size = there;
+	*lock = FG_TAKE_FD(fd);
 	return 0;
 }
 
@@ -299,11 +319,12 @@ int fg_api_publish(struct fg_request *req, void *ctx, json_t **answer, struct fg
 	if (api->publisher->n >= PUBLISH_MAX || is_running(api->publisher, req->tail))
 		return fg_error_set(err, FG_EUNREACHABLE, "bundles are being verified: try again");
 	fg_autofree char *path = fg_asprintf("%s/%s/%s.part", api->dir, FG_SERVER_UPLOADS, req->tail);
-	rc = part_append(path, req, &part, &size, err);
+	fg_autoclose int lock = -1;
+	rc = part_append(path, req, &part, &size, &lock, err);
 	if (rc < 0)
 		return rc;
 	if (size >= part.total)
-		return verification_start(req, api, req->tail, err);
+		return verification_start(req, api, req->tail, FG_TAKE_FD(lock), err);
 	*answer = json_pack("{s:I, s:I}", "received", (json_int_t)size, "total", (json_int_t)part.total);
 	return 202;
 }

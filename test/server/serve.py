@@ -98,6 +98,26 @@ def test_workers(s):
     return digest
 
 
+def test_uploads(s):
+    """The same bundle at once over several workers: published once, and each is told so or to try again."""
+    odd = []
+    for i in range(5):
+        _, data, digest = bundle(s.work, f"many-{i}", size=300000)
+        statuses = []
+
+        def upload(name=digest, body=data, into=statuses):
+            into.append(s.call(ADMIN, "PUT", "/v1/fixes/" + name, body).status)
+        threads = [threading.Thread(target=upload) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        if statuses.count(201) != 1 or set(statuses) - {200, 201, 503}:
+            odd.append(statuses)
+    same(odd, [], "uploads of one bundle at once: one publishes it")
+    same(os.listdir(os.path.join(s.dir, "uploads")), [], "and none is left over")
+
+
 def test_worker_dies(s):
     h = connected(s, AGENT)
     pid = served_by(h)
@@ -321,6 +341,7 @@ def test_units():
 
 def tests(s):
     digest = test_workers(s)
+    test_uploads(s)
     test_worker_dies(s)
     second = test_second(s)
     test_reload(s, digest)
