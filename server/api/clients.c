@@ -4,7 +4,9 @@
 #include "check.h"
 
 #include <fixgate/protocol.h>
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CLIENTS_DEFAULT 500
@@ -189,11 +191,20 @@ static void add_event(const struct fg_store_event *e, void *arg)
 	h->bytes += ROW_BYTES + (e->reason ? strlen(e->reason) : 0) + (e->evidence ? strlen(e->evidence) : 0);
 }
 
+/* TIME.KIND.NUMBER */
 static int cursor_read(const char *text, struct fg_store_history_cursor *out, struct fg_error *err)
 {
-	int end = 0;
+	char *kind = NULL, *end = NULL;
 
-	if (sscanf(text, "%" SCNd64 ".%7[a-z].%" SCNd64 "%n", &out->at_ms, out->kind, &out->n, &end) != 3 || text[end])
+	errno = 0;
+	out->at_ms = strtoll(text, &kind, 10);
+	size_t n = *kind == '.' ? strspn(kind + 1, "abcdefghijklmnopqrstuvwxyz") : 0;
+	if (errno || kind == text || n == 0 || n >= sizeof(out->kind) || kind[n + 1] != '.')
+		return fg_error_set(err, FG_EFORMAT, "'after' is not what was given as 'next'");
+	snprintf(out->kind, sizeof(out->kind), "%.*s", (int)n, kind + 1);
+	const char *number = kind + n + 2;
+	out->n = strtoll(number, &end, 10);
+	if (errno || end == number || *end)
 		return fg_error_set(err, FG_EFORMAT, "'after' is not what was given as 'next'");
 	return 0;
 }
