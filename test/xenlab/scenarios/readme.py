@@ -19,7 +19,7 @@ def main(lab):
         scene.publish(scene.bundle(manifest["id"]))
         scene.lab.dom0("kill $(pidof fixgated); while pidof fixgated >/dev/null; do sleep 0.05; done")
         for command in commands:
-            result = lab.dom0(command, check=False, timeout=600)
+            result = lab.dom0(command, check=False, timeout=300)
             lab.ok(result.returncode == 0, command, result.stdout + result.stderr)
         lab.ok("active" in lab.dom0("systemctl is-active fixgated", check=False).stdout, "the service runs")
         entry = scene.wait_status("web1", manifest["id"], {"fixed"}, 60)
