@@ -152,7 +152,7 @@ bench: all ## measurements side by side, as ratios
 flow-doc: ## write the state table of docs/flow.md from the code
 	@test/flow-doc docs/flow.md
 
-install: all $(filter %-systemd install-fixgate-enrol,$(INSTALL_HOOKS)) ## install into $(DESTDIR)$(PREFIX)
+install: all $(INSTALL_HOOKS) ## install into $(DESTDIR)$(PREFIX)
 	$(Q)install -d $(addprefix $(DESTDIR),$(PREFIX)/sbin $(PREFIX)/bin $(PREFIX)/libexec/fixgate $(PREFIX)/lib/fixgate \
 		/etc/fixgate /etc/xen/scripts $(PREFIX)/share/man/man1 $(PREFIX)/share/man/man5 $(PREFIX)/share/man/man8 $(PREFIX)/lib/systemd/system)
 	$(Q)install -s -m 755 $(addprefix $(O)/bin/,fixgated netback-filter fixgate-server) $(DESTDIR)$(PREFIX)/sbin/

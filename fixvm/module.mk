@@ -31,14 +31,6 @@ $(fixvm_out)/initrd: fixvm/image/initrd fixvm/image/modules $(fixvm_out)/kernel/
 	$(Q)fixvm/image/initrd $@ $(fixvm_out)/kernel $(fixvm_out)/busybox fixvm/image/modules $(O)/bin/fixvm-init \
 		$(O)/bin/fixvm-fetch
 
-INSTALL_HOOKS += install-fixvm
-.PHONY: install-fixvm
-install-fixvm:
-	install -d $(DESTDIR)$(PREFIX)/lib/fixgate/fixvm
-	install -m 0644 $(fixvm_out)/vmlinux $(fixvm_out)/vmlinuz $(DESTDIR)$(PREFIX)/lib/fixgate/fixvm/
-	install -m 0644 $(fixvm_out)/initrd $(DESTDIR)$(PREFIX)/lib/fixgate/fixvm/initrd.img
-	install -D -m 0644 docs/man/fixvm-init.8 $(DESTDIR)$(PREFIX)/share/man/man8/fixvm-init.8
-
 fixvm_libs := fgfixvm fgbundle fixgate
 $(eval $(call unit_test,unit/fixvm/test_job,test/unit/fixvm/test_job.c,$(fixvm_libs)))
 $(eval $(call unit_test,unit/fixvm/test_console,test/unit/fixvm/test_console.c,$(fixvm_libs)))

@@ -28,16 +28,7 @@ $(eval $(call unit_test,unit/netback-filter/test_owner,test/unit/netback-filter/
 QUICK_TESTS += test/netns/filter_frames.py test/netns/filter_state.py test/netns/filter_flows.py \
 	test/netns/filter_random.py test/netns/filter_crash.py test/netns/vif_fixgate.py test/netns/restore.py
 EXTRA += $(O)/bin/vif-fixgate
-INSTALL_HOOKS += install-netback-filter
 
 $(O)/bin/vif-fixgate: netback-filter/vif-fixgate
 	@mkdir -p $(@D)
 	$(Q)install -m 755 $< $@
-
-.PHONY: install-netback-filter
-install-netback-filter:
-	install -D -m 755 $(O)/bin/netback-filter $(DESTDIR)$(PREFIX)/sbin/netback-filter
-	install -D -m 755 netback-filter/vif-fixgate $(DESTDIR)/etc/xen/scripts/vif-fixgate
-	install -D -m 644 netback-filter/vif.conf $(DESTDIR)/etc/fixgate/vif.conf
-	install -D -m 644 docs/man/netback-filter.8 $(DESTDIR)$(PREFIX)/share/man/man8/netback-filter.8
-	install -D -m 644 docs/man/vif-fixgate.8 $(DESTDIR)$(PREFIX)/share/man/man8/vif-fixgate.8

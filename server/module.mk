@@ -19,12 +19,3 @@ $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/tes
 $(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
 QUICK_TESTS += $(addprefix test/server/,api.py durable.py enrol.py faults.py metrics.py openapi.py roles.py serve.py)
 include server/store/tests.mk
-
-INSTALL_HOOKS += install-server
-.PHONY: install-server
-install-server:
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
-	install -m 0755 $(O)/bin/fixgate-server $(DESTDIR)$(PREFIX)/sbin/
-	install -m 0755 $(O)/bin/fixgate-admin $(DESTDIR)$(PREFIX)/bin/
-	install -D -m 0644 docs/man/fixgate-server.8 $(DESTDIR)$(PREFIX)/share/man/man8/fixgate-server.8
-	install -D -m 0644 docs/man/fixgate-admin.1 $(DESTDIR)$(PREFIX)/share/man/man1/fixgate-admin.1

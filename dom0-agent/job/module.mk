@@ -11,15 +11,6 @@ $(eval $(call program,fixgated,$(addprefix dom0-agent/,main.c report/net_process
 $(eval $(call program,fixgatectl,dom0-agent/ctl/fixgatectl.c dom0-agent/ctl/print.c,fgconfig fgframe fixgate,\
 	libevent_core jansson))
 
-INSTALL_HOOKS += install-agent
-.PHONY: install-agent
-install-agent:
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m 0755 $(O)/bin/fixgated $(DESTDIR)$(PREFIX)/sbin/
-	install -m 0755 $(O)/bin/fixgatectl $(DESTDIR)$(PREFIX)/bin/
-	install -m 0644 docs/man/fixgated.8 $(DESTDIR)$(PREFIX)/share/man/man8/
-	install -m 0644 docs/man/fixgatectl.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-
 agent_fakes := $(addprefix test/fakes/,world.c server.c isolator.c toolstack.c layers.c fixvm.c)
 agent_tested := fgagent fgtoolstack fgjobcpio fgcheck fgbundle fgconfig fgframe fixgate
 agent_test_pkgs := libevent_core jansson sqlite3 libmnl

@@ -16,11 +16,3 @@ $(eval $(call program,fixgate-net,$(net_sources),fgframe fgconfig fgcheck fgbund
 	libevent_core libcurl jansson libssl libcrypto libseccomp inih))
 
 QUICK_TESTS += test/net/work.py test/net/hostile.py test/net/server.py test/net/catalogue.py
-
-INSTALL_HOOKS += install-fixgate-net
-.PHONY: install-fixgate-net
-install-fixgate-net:
-	install -d $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
-	install -m 0755 $(O)/bin/fixgate-net $(DESTDIR)$(PREFIX)/sbin/
-	install -m 0644 docs/man/agent.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5/
-	install -m 0644 docs/man/fixgate-net.8 $(DESTDIR)$(PREFIX)/share/man/man8/
