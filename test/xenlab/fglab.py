@@ -433,6 +433,10 @@ class Lab:
         """QEMU's monitor; the caller closes it."""
         return Qmp(os.path.join(self.dir, "qmp.sock"))
 
+    def give_up(self):
+        """End QEMU: every command that waits for dom0 ends with it."""
+        _kill(*self.state["qemu"])
+
     def power_cycle(self, deadline=180):
         """Pull dom0's plug and boot it again from what is on its disk; no guest is started. Returns when ssh answers."""
         self._drop_ssh()
@@ -494,7 +498,7 @@ class Lab:
 
     def emulator_faults(self):
         """What the emulator, not the product, did wrong so far: lines for a person."""
-        known = ("Triple fault", "soft lockup", "rcu_preempt detected stalls", "rcu_preempt self-detected stall")
+        known = (fgwatch.TRIPLE, "soft lockup", "rcu_preempt detected stalls", "rcu_preempt self-detected stall")
         return (self._watch.found if self._watch else []) + [
             line.strip() for line in self.console().splitlines() if any(k in line for k in known)]
 
@@ -506,6 +510,7 @@ class Lab:
         except subprocess.TimeoutExpired as error:
             raise LabError(f"dom0: '{command}' took longer than {timeout} s") from error
         if result.returncode == 255 and not self.alive():
+            check_emulator()
             raise LabError(f"dom0: '{command}': QEMU has ended")
         if check and result.returncode:
             raise CommandFailed("dom0", command, result)

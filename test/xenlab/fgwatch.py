@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Watch over the emulator: does each CPU of dom0 still get its timer?
+"""Watch over the emulator: does each CPU of dom0 still get its timer, and has no guest ended with a triple fault?
 
 QEMU's software emulation can lose a CPU's timer for good (dom0's kernel then speaks of a soft lockup, or of nothing at
 all). A beat comes from each CPU of dom0. A CPU that is silent for KICK seconds is noted, with QEMU's view of its CPUs,
-and QEMU is stopped and continued, which makes it look at its timers anew; after DEAD seconds the lab is given up.
+and QEMU is stopped and continued, which makes it look at its timers anew; after DEAD seconds the lab is given up. It is
+given up at once when Xen says on the console that a guest ended with a triple fault (see README.md).
 """
 
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 
 BEAT, KICK, DEAD = 5, 40, 150
+TRIPLE = "Triple fault"
 _fatal = {}     # instance -> what is wrong with its emulator; no wait of this process goes on after it
 
 
@@ -28,6 +30,7 @@ class Watch:
         self._end = threading.Event()
         self._seen = dict.fromkeys(range(cpus), time.monotonic())
         self._threads = []
+        self._read = len(lab.console())     # what was printed before is no news
 
     def start(self):
         beats = " ".join(f"taskset -c {cpu} sh -c 'while echo {cpu}; do sleep {BEAT}; done' &"
@@ -52,15 +55,23 @@ class Watch:
         kicked = 0.0
         while not self._end.wait(1):
             now = time.monotonic()
+            fault = next((line.strip() for line in self.lab.console()[self._read:].splitlines() if TRIPLE in line), None)
+            if fault:
+                self._give_up(fault)
+                return
             cpu, seen = min(self._seen.items(), key=lambda item: item[1])
             silent = now - seen
             if silent > DEAD:
                 self.found.append(f"CPU {cpu} of dom0 gave no sign for {silent:.0f} s, and is given up")
-                _fatal[self.lab.instance] = self.found[-1]
+                self._give_up(self.found[-1])
                 return
             if silent > KICK and now - kicked > KICK:
                 kicked = now
                 self.found.append(f"CPU {cpu} of dom0 gave no sign for {silent:.0f} s: {self._kick()}")
+
+    def _give_up(self, why):
+        _fatal[self.lab.instance] = why
+        self.lab.give_up()
 
     def _kick(self):
         try:
