@@ -114,6 +114,8 @@ $(O)/lib/lib%.a:
 
 -include $(patsubst %.c,$(O)/obj/%.d,$(ALL_SOURCES))
 
+JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 .PHONY: help deps all programs check-deps demo check check-quick check-asan lint bench install clean flow-doc tests
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST) | sort -u
@@ -132,15 +134,15 @@ programs: $(PROGRAMS)
 tests: $(UNIT_TESTS)
 
 demo: deps ## run the main job on the emulated Xen and print its timeline
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(JOBS) all
 	@test/xenlab/demo
 
 check: deps ## all tests: unit, sanitizers, namespaces, the emulated Xen
-	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory $(JOBS) all tests
 	@test/run --full
 
 check-quick: ## unit and namespace tests (under two minutes)
-	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory $(JOBS) all tests
 	@test/run --quick
 
 lint: ## format, static analysis, size budget, banned functions, scripts, man pages
