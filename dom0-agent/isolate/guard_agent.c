@@ -4,6 +4,7 @@
 #include "dom0-agent/job/job.h"
 #include "dom0-agent/toolstack/xenstore.h"
 #include "guard.h"
+#include "window_limit.h"
 
 #include <lib/util.h>
 
@@ -21,6 +22,7 @@ struct fg_guard_agent {
 	struct fg_agent *agent;
 	struct fg_guard *guard;
 	struct event *report;
+	struct fg_window_limit *limit;
 	STAILQ_HEAD(pending_list, pending) pending;
 	struct fg_xs *xs; /* NULL: not connected; a host without Xen has none */
 };
@@ -55,13 +57,20 @@ static void window(void *arg, const struct fg_window *w)
 	event_active(ga->report, EV_TIMEOUT, 0);
 }
 
+static void report(void *arg, const struct fg_window *w)
+{
+	struct fg_guard_agent *ga = arg;
+
+	fg_window_report(ga->agent, w);
+}
+
 static void report_all(struct fg_guard_agent *ga)
 {
 	struct pending *p;
 
 	while ((p = STAILQ_FIRST(&ga->pending)) != NULL) {
 		STAILQ_REMOVE_HEAD(&ga->pending, next);
-		fg_window_report(ga->agent, &p->window);
+		fg_window_limit_add(ga->limit, &p->window);
 		free(p);
 	}
 }
@@ -87,6 +96,7 @@ int fg_guard_agent_start(struct event_base *base, struct fg_agent *agent, struct
 	ga->base = base;
 	ga->agent = agent;
 	STAILQ_INIT(&ga->pending);
+	ga->limit = fg_window_limit_new(agent->clock, report, ga);
 	ga->report = evtimer_new(base, on_report, ga);
 	int rc = ga->report ? 0 : fg_error_set(err, FG_ENOMEM, "no event");
 	if (rc == 0)
@@ -105,6 +115,7 @@ void fg_guard_agent_stop(struct fg_guard_agent *ga)
 		return;
 	fg_guard_close(ga->guard);
 	report_all(ga); /* into the journal */
+	fg_window_limit_free(ga->limit);
 	if (ga->report)
 		event_free(ga->report);
 	fg_xs_close(ga->xs);

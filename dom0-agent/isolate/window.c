@@ -25,6 +25,8 @@ json_t *fg_window_json(const struct fg_window *w)
 		json_object_set_new(j, "at_most", json_true());
 	if (w->frames != FG_WINDOW_UNKNOWN)
 		json_object_set_new(j, "frames", json_integer(w->frames));
+	if (w->count > 1)
+		json_object_set_new(j, "count", json_integer(w->count));
 	return j;
 }
 
@@ -36,14 +38,15 @@ char *fg_window_text(const struct fg_window *w)
 	fg_autofree char *frames = w->frames == FG_WINDOW_UNKNOWN
 					   ? fg_strdup("")
 					   : fg_asprintf(", at most %lld frames passed", (long long)w->frames);
+	fg_autofree char *times = w->count > 1 ? fg_asprintf(", %u times in all", w->count) : fg_strdup("");
 	const char *dev = w->dev[0] ? w->dev : "a NIC", *end = "";
 
 	if (w->open)
 		end = ", and still is not";
 	else if (w->shut)
 		end = ", and was set down";
-	return fg_asprintf("isolated, but %s was not filtered for %s%s (%s%s%s)%s", dev, length, frames, w->cause,
-			   w->detail[0] ? ": " : "", w->detail, end);
+	return fg_asprintf("isolated, but %s was not filtered for %s%s%s (%s%s%s)%s", dev, length, times, frames,
+			   w->cause, w->detail[0] ? ": " : "", w->detail, end);
 }
 
 /* The guest's last job, as the journal has it; NULL: it never had one. */

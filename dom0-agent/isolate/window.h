@@ -20,9 +20,10 @@ struct fg_window {
 	int64_t frames; /* at most so many passed, both ways; FG_WINDOW_UNKNOWN */
 	bool shut; /* it could not be filtered: it was set down */
 	bool open; /* neither: it is still open */
+	unsigned count; /* more than 1: so many added up (window_limit.h), ms and frames are their sums */
 };
 
-/* {"dev","cause","detail","ms"?,"at_most"?,"frames"?,"ended":"filtered"|"set-down"|"open"}: part of a report's evidence. */
+/* {"dev","cause","detail","ms"?,"at_most"?,"frames"?,"ended":"filtered"|"set-down"|"open","count"?}: part of a report's evidence. */
 json_t *fg_window_json(const struct fg_window *w);
 /* "vif3.0 was not filtered for 12 ms (appeared)", malloc'd. */
 char *fg_window_text(const struct fg_window *w);
