@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fixgate/catalogue.h>
 #include <ini.h>
 #include <lib/util.h>
 #include <string.h>
@@ -44,6 +45,17 @@ static int on_key(void *user, const char *section, const char *name, const char 
 		return number(value, 1, &c->workers) && c->workers <= FG_SERVER_WORKERS_MAX;
 	if (!strcmp(name, "connections_per_client"))
 		return number(value, 1, &c->connections_per_client);
+	if (!strcmp(name, "requests_per_s"))
+		return number(value, 0, &c->requests.per_s) && c->requests.per_s <= FG_SERVER_RATE_MAX;
+	if (!strcmp(name, "requests_burst"))
+		return number(value, 1, &c->requests.burst) && c->requests.burst <= FG_SERVER_RATE_MAX;
+	if (!strcmp(name, "handshakes_per_s"))
+		return number(value, 0, &c->handshakes.per_s) && c->handshakes.per_s <= FG_SERVER_RATE_MAX;
+	if (!strcmp(name, "handshakes_burst"))
+		return number(value, 1, &c->handshakes.burst) && c->handshakes.burst <= FG_SERVER_RATE_MAX;
+	if (!strcmp(name, "catalogue_lifetime_s"))
+		return number(value, FG_SERVER_CATALOGUE_MIN_S, &c->catalogue_lifetime_s) &&
+		       c->catalogue_lifetime_s <= FG_SERVER_CATALOGUE_MAX_S;
 	if (!strcmp(name, "bundle_max_bytes"))
 		return number(value, 1, &c->bundle_max_bytes);
 	if (!strcmp(name, "connections_max"))
@@ -54,6 +66,9 @@ static int on_key(void *user, const char *section, const char *name, const char 
 int fg_server_config_read(const char *dir, struct fg_server_config *out, struct fg_error *err)
 {
 	struct fg_server_config config = { .bundle_max_bytes = FG_SERVER_BUNDLE_MAX_DEFAULT,
+					   .requests = { FG_SERVER_REQUESTS_PER_S, FG_SERVER_REQUESTS_BURST },
+					   .handshakes = { FG_SERVER_HANDSHAKES_PER_S, FG_SERVER_HANDSHAKES_BURST },
+					   .catalogue_lifetime_s = FG_CATALOGUE_LIFETIME_S,
 					   .connections_max = FG_SERVER_CONNECTIONS_DEFAULT,
 					   .connections_per_client = FG_SERVER_PER_CLIENT_DEFAULT };
 	fg_autofree char *path = fg_asprintf("%s/%s", dir, FG_SERVER_CONF);

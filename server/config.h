@@ -8,6 +8,11 @@
  *	bundle_max_bytes = 1073741824    the largest bundle that may be published
  *	connections_max = 20000
  *	connections_per_client = 256     of one certificate's name, or of one address without certificate, in a worker
+ *	requests_per_s = 300             of such a client, in a worker; 0: any number
+ *	requests_burst = 3000            so many at once after a pause
+ *	handshakes_per_s = 200           TLS handshakes of one address, in a worker; 0: any number
+ *	handshakes_burst = 2000
+ *	catalogue_lifetime_s = 259200    how long a catalogue is valid; a new one is made when a sixth of it is over
  *	workers = 2                      processes that serve; as many as processors, at most 8, when it is not given
  *	user = fixgate-server            whose they become when started as root
  */
@@ -16,6 +21,7 @@
 
 #include <fixgate/error.h>
 #include <stddef.h>
+#include <server/http/client.h>
 #include <stdint.h>
 
 /* Names in the folder. */
@@ -37,6 +43,13 @@
 #define FG_SERVER_BUNDLE_MAX_DEFAULT (1ull << 30)
 #define FG_SERVER_CONNECTIONS_DEFAULT 20000
 #define FG_SERVER_PER_CLIENT_DEFAULT 256
+#define FG_SERVER_REQUESTS_PER_S 300
+#define FG_SERVER_REQUESTS_BURST 3000 /* a bundle of bundle_max_bytes is some 1000 parts */
+#define FG_SERVER_HANDSHAKES_PER_S 200
+#define FG_SERVER_HANDSHAKES_BURST 2000
+#define FG_SERVER_RATE_MAX 1000000 /* tokens have whole microseconds */
+#define FG_SERVER_CATALOGUE_MIN_S 3600
+#define FG_SERVER_CATALOGUE_MAX_S (30 * 86400) /* so long may a host be kept from knowing of a withdrawal */
 #define FG_SERVER_WORKERS_MAX 16
 #define FG_SERVER_WORKERS_DEFAULT_MAX 8
 
@@ -45,6 +58,8 @@ struct fg_server_config {
 	size_t n_listen;
 	char *url, *user;
 	int64_t bundle_max_bytes, connections_max, connections_per_client, workers; /* workers 0: not given */
+	int64_t catalogue_lifetime_s;
+	struct fg_rate requests, handshakes;
 };
 
 /* USAGE names the line that is wrong; unknown keys are wrong. */

@@ -159,6 +159,9 @@ char *fg_metrics_text(const struct fg_metrics *m, const struct fg_route *routes)
 		"Connections that ended before a request.");
 	counter(out, "fixgate_connections_gave_way", SUM(gave_way), "Half-open connections closed to make room.");
 	counter(out, "fixgate_connections_over_limit", SUM(over_limit), "Connections closed: too many of one client.");
+	counter(out, "fixgate_requests_limited", SUM(rate_limited), "Requests refused: too many of one client.");
+	counter(out, "fixgate_handshakes_limited", SUM(handshakes_limited),
+		"TLS handshakes refused: too many of one address.");
 	counter(out, "fixgate_connections_revoked", SUM(revoked_closed), "Connections closed: certificate revoked.");
 	counter(out, "fixgate_certificates_issued", SUM(certificates),
 		"Certificates given out by enrolment and renewal.");

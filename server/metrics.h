@@ -27,7 +27,7 @@ struct fg_metrics_slot {
 	/* gauges */
 	fg_count connections, half_open, polls;
 	/* counters */
-	fg_count accepted, gave_way, over_limit, no_request, revoked_closed;
+	fg_count accepted, gave_way, over_limit, no_request, revoked_closed, rate_limited, handshakes_limited;
 	fg_count certificates, wakes_sent;
 	struct fg_metrics_route route[FG_METRICS_ROUTES_MAX];
 	struct fg_metrics_route none; /* no such path or method */

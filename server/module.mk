@@ -2,7 +2,7 @@
 -include server/bundle/module.mk
 -include server/systemd/module.mk
 server_store := $(sort $(wildcard server/store/*.c))
-server_http := $(addprefix server/http/,connection.c http.c listen.c range.c request.c tls.c) server/bus.c server/metrics.c
+server_http := $(addprefix server/http/,client.c connection.c http.c listen.c range.c request.c tls.c) server/bus.c server/metrics.c
 server_api := $(sort $(wildcard server/api/*.c))
 $(eval $(call library,fgstore,$(server_store),sqlite3 libcrypto jansson))
 server_rollout := $(addprefix server/rollout/,control.c engine.c poll.c step.c)
@@ -14,8 +14,9 @@ $(eval $(call program,fixgate-server,server/main.c server/serve.c server/sockets
 $(eval $(call program,fixgate-admin,$(sort $(wildcard server/admin/*.c)) server/config.c,\
 	fgstore fgbundle fixgate,libcurl inih libcrypto jansson))
 $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_range.c,fghttp fixgate))
+$(eval $(call unit_test,unit/server/http/test_client,test/unit/server/http/test_client.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/test_bus,test/unit/server/test_bus.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
 $(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
-QUICK_TESTS += $(addprefix test/server/,api.py durable.py enrol.py faults.py metrics.py openapi.py roles.py serve.py)
+QUICK_TESTS += $(addprefix test/server/,api.py durable.py enrol.py faults.py limits.py metrics.py openapi.py roles.py serve.py)
 include server/store/tests.mk

@@ -234,6 +234,8 @@ static int start(struct running *r, struct fg_error *err)
 				       .ctx = api,
 				       .connections_max = connections_limit(w),
 				       .per_client_max = (size_t)w->config->connections_per_client,
+				       .requests = w->config->requests,
+				       .handshakes = w->config->handshakes,
 				       .gate = gate,
 				       .metrics = &w->metrics->slot[w->box] };
 	int rc = open_all(w, &setup.tls, &api->store, err);

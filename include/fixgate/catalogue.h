@@ -31,8 +31,7 @@
 #define FG_CATALOGUE_FIXES_MAX 8192
 #define FG_CATALOGUE_WITHDRAWN_MAX 8192
 #define FG_CATALOGUE_REVOKED_MAX 1024
-#define FG_CATALOGUE_LIFETIME_S (3 * 86400)
-#define FG_CATALOGUE_RENEW_S (86400 / 2) /* the server signs a new one when the last is so old */
+#define FG_CATALOGUE_LIFETIME_S (3 * 86400) /* unless the server is configured otherwise */
 #define FG_CATALOGUE_SKEW_S 86400 /* a clock that is further behind the server's is wrong */
 
 struct fg_catalogue_mark {

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <server/rollout/engine.h>
 
+#define RENEW_PART 6 /* of the time that a catalogue is good */
 #define PEM_MAX 65536
 #define REASON_MAX 500
 #define EXPIRY_WARN_S (30 * 86400)
@@ -126,7 +127,9 @@ static int sign(const struct fg_catalogue *content, char **cms, void *arg, struc
 
 static int renew(struct fg_api *api, struct fg_error *err)
 {
-	const struct fg_store_catalogue_maker maker = { .head = head_of, .sign = sign, .arg = api };
+	const struct fg_store_catalogue_maker maker = {
+		.head = head_of, .sign = sign, .arg = api, .lifetime_s = api->config->catalogue_lifetime_s
+	};
 	struct fg_catalogues *c = api->catalogues;
 	int rc = key_current(c, err);
 
@@ -146,10 +149,15 @@ void fg_catalogues_changed(struct fg_api *api)
 		fg_log_err("catalogue: %s", err.text);
 }
 
-static bool is_due(const struct fg_catalogues *c, const struct fg_store_catalogue *last, int64_t now_s)
+/* Also when it is from the future (the clock went back), or good for longer than the configuration has it now. */
+static bool is_due(const struct fg_api *api, const struct fg_store_catalogue *last, int64_t now_s)
 {
+	const struct fg_catalogues *c = api->catalogues;
+	int64_t lifetime_s = api->config->catalogue_lifetime_s;
+
 	return c->stale || last->mark.generation != c->generation ||
-	       now_s >= last->published_s + FG_CATALOGUE_RENEW_S || last->published_s > now_s + FG_CATALOGUE_SKEW_S;
+	       now_s >= last->published_s + lifetime_s / RENEW_PART ||
+	       last->published_s > now_s + FG_CATALOGUE_SKEW_S || last->expires_s - last->published_s > lifetime_s;
 }
 
 /* The newest of the store, made anew where it is due.  One that is only old is given out to its end if that fails. */
@@ -163,7 +171,7 @@ static int newest(struct fg_api *api, struct fg_store_catalogue *last, struct fg
 	if (there < 0 && there != -FG_ENOTFOUND)
 		return fg_error_set(err, (enum fg_error_code)none.code, "%s", none.text);
 	rc = key_current(c, &why);
-	if (rc == 0 && there == 0 && !is_due(c, last, now_s))
+	if (rc == 0 && there == 0 && !is_due(api, last, now_s))
 		return 0;
 	if (rc == 0)
 		rc = renew(api, &why);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * The catalogue on the server's side: made when a fix is published or withdrawn, a key revoked, the online key changed, and
- * when the last one is FG_CATALOGUE_RENEW_S old and somebody asks.  There is no timer: a catalogue that nobody asks for need
+ * when a sixth of the last one's time is over and somebody asks.  There is no timer: a catalogue that nobody asks for need
  * not be new.
  */
 #ifndef FG_SERVER_API_CATALOGUE_H

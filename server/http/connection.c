@@ -5,65 +5,47 @@
 #include <errno.h>
 #include <event2/bufferevent_ssl.h>
 #include <event2/listener.h>
+#include <inttypes.h>
 #include <lib/log.h>
-#include <search.h>
 #include <string.h>
 #include <sys/socket.h>
-
-/* One certificate's name, or one address, and its connections. */
-struct client {
-	char key[96];
-	size_t n;
-	bool told; /* that it has too many */
-};
+#include <time.h>
 
 static int connection_index = -1; /* of SSL_get_ex_data */
 
+int64_t fg_http_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
 /* ---- clients ---- */
 
-static int by_key(const void *a, const void *b)
+static void address_text(const struct connection *c, char *out, size_t size)
 {
-	return strcmp(((const struct client *)a)->key, ((const struct client *)b)->key);
-}
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
 
-static struct client *client_get(struct fg_http *http, const char *key)
-{
-	struct client *client = fg_calloc(1, sizeof(*client));
-
-	snprintf(client->key, sizeof(client->key), "%s", key);
-	struct client **found = tsearch(client, &http->clients, by_key);
-	if (!found)
-		abort();
-	if (*found != client)
-		free(client);
-	(*found)->n++;
-	return *found;
-}
-
-static void client_drop(struct fg_http *http, struct client *client)
-{
-	if (!client || --client->n > 0)
-		return;
-	tdelete(client, &http->clients, by_key);
-	free(client);
+	memset(&ss, 0, sizeof(ss));
+	snprintf(out, size, "?");
+	if (getpeername(bufferevent_getfd(c->bev), (struct sockaddr *)&ss, &len) == 0 && ss.ss_family == AF_INET6)
+		evutil_inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&ss)->sin6_addr, out, size);
+	else if (ss.ss_family == AF_INET)
+		evutil_inet_ntop(AF_INET, &((struct sockaddr_in *)&ss)->sin_addr, out, size);
 }
 
 static void client_key(const struct connection *c, char *key, size_t size)
 {
 	const char *role = fg_tls_role_name(c->peer.role);
-	struct sockaddr_storage ss;
-	socklen_t len = sizeof(ss);
-	char address[INET6_ADDRSTRLEN] = "?";
+	char address[INET6_ADDRSTRLEN];
 
 	if (role) {
 		snprintf(key, size, "%s/%s", role, c->peer.name);
 		return;
 	}
-	memset(&ss, 0, sizeof(ss));
-	if (getpeername(bufferevent_getfd(c->bev), (struct sockaddr *)&ss, &len) == 0 && ss.ss_family == AF_INET6)
-		evutil_inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&ss)->sin6_addr, address, sizeof(address));
-	else if (ss.ss_family == AF_INET)
-		evutil_inet_ntop(AF_INET, &((struct sockaddr_in *)&ss)->sin_addr, address, sizeof(address));
+	address_text(c, address, sizeof(address));
 	snprintf(key, size, "-/%s", address);
 }
 
@@ -166,15 +148,50 @@ static void connection_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx
 	if (!c->client)
 		http->setup.metrics->no_request++;
 	half_open_end(c);
-	client_drop(http, c->client);
+	fg_clients_put(&http->clients, c->client, fg_http_now_us());
 	TAILQ_REMOVE(&http->all, c, all);
 	http->connections--;
 	http->setup.metrics->connections--;
 	listeners_rest(http, false);
 	event_free(c->deadline);
 	free(c);
-	if (http->over && http->connections == 0)
-		free(http);
+	if (http->over)
+		fg_http_release(http);
+}
+
+/*
+ * The first message of a TLS handshake, before anything costly is done for it: an address may not ask for too many
+ * handshakes.  (SSL_CTX_set_client_hello_cb(3))
+ */
+static int on_hello(SSL *ssl, int *alert, void *arg)
+{
+	struct fg_http *http = arg;
+	const struct connection *c = SSL_get_ex_data(ssl, connection_index);
+	char key[96] = "hello/";
+
+	if (!c)
+		return SSL_CLIENT_HELLO_SUCCESS;
+	address_text(c, key + strlen(key), sizeof(key) - strlen(key));
+	struct fg_client *client = fg_clients_get(&http->clients, key);
+	int64_t now_us = fg_http_now_us(), wait_us = fg_rate_take(&http->setup.handshakes, &client->full_us, now_us);
+	if (wait_us && !client->told_fast)
+		fg_log_warn("peer=%s asks for more than %" PRId64 " handshakes a second: more are refused", key + 6,
+			    http->setup.handshakes.per_s);
+	client->told_fast = wait_us > 0;
+	fg_clients_put(&http->clients, client, now_us);
+	if (!wait_us)
+		return SSL_CLIENT_HELLO_SUCCESS;
+	http->setup.metrics->handshakes_limited++;
+	*alert = SSL_AD_USER_CANCELLED;
+	return SSL_CLIENT_HELLO_ERROR;
+}
+
+void fg_connection_setup(struct fg_http *http)
+{
+	if (connection_index < 0)
+		connection_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, connection_free);
+	if (http->setup.handshakes.per_s > 0)
+		SSL_CTX_set_client_hello_cb(http->setup.tls, on_hello, http);
 }
 
 struct bufferevent *fg_connection_new(struct event_base *base, void *arg)
@@ -185,8 +202,6 @@ struct bufferevent *fg_connection_new(struct event_base *base, void *arg)
 
 	if (!ssl)
 		abort(); /* out of memory; evhttp would go on without TLS */
-	if (connection_index < 0)
-		connection_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, connection_free);
 	c->http = http;
 	c->deadline = evtimer_new(base, on_deadline, c);
 	c->bev = bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
@@ -224,16 +239,33 @@ int fg_connection_identify(struct connection *c, struct fg_error *err)
 		half_open_end(c);
 		fg_tls_peer(bufferevent_openssl_get_ssl(c->bev), &c->peer);
 		client_key(c, key, sizeof(key));
-		c->client = client_get(http, key);
+		c->client = fg_clients_get(&http->clients, key);
 	}
 	if (c->client->n <= http->setup.per_client_max) {
-		c->client->told = false;
+		c->client->told_many = false;
 		return 0;
 	}
-	if (!c->client->told)
+	if (!c->client->told_many)
 		fg_log_warn("peer=%s has more than %zu connections: more are refused", c->client->key,
 			    http->setup.per_client_max);
-	c->client->told = true;
+	c->client->told_many = true;
 	http->setup.metrics->over_limit++;
 	return fg_error_set(err, FG_ELIMIT, "more than %zu connections of one client", http->setup.per_client_max);
+}
+
+int64_t fg_connection_rate(struct connection *c)
+{
+	struct fg_http *http = c->http;
+	int64_t wait_us = fg_rate_take(&http->setup.requests, &c->client->full_us, fg_http_now_us());
+
+	if (!wait_us) {
+		c->client->told_fast = false;
+		return 0;
+	}
+	if (!c->client->told_fast)
+		fg_log_warn("peer=%s asks more than %" PRId64 " times a second: more is refused", c->client->key,
+			    http->setup.requests.per_s);
+	c->client->told_fast = true;
+	http->setup.metrics->rate_limited++;
+	return wait_us;
 }

@@ -10,11 +10,12 @@
 #include <inttypes.h>
 #include <lib/log.h>
 #include <string.h>
-#include <time.h>
 
 #define METHODS                                                                                                        \
 	(EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT | EVHTTP_REQ_POST | EVHTTP_REQ_DELETE |                     \
 	 EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH)
+
+#define TOO_MANY_REQUESTS 429 /* RFC 6585, 4 */
 
 /* ---- requests ---- */
 
@@ -102,14 +103,6 @@ static void dispatch(struct fg_request *req, struct connection *c)
 	}
 }
 
-static int64_t now_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 static const char *method_name(enum evhttp_cmd_type method)
 {
 	switch ((int)method) {
@@ -149,7 +142,7 @@ static void on_reply_sent(struct evhttp_request *ev, void *arg)
 		return;
 	struct fg_metrics_slot *metrics = c->http->setup.metrics;
 	size_t i = c->route ? (size_t)(c->route - c->http->setup.routes) : FG_METRICS_ROUTES_MAX;
-	int64_t us = now_us() - c->began_us;
+	int64_t us = fg_http_now_us() - c->began_us;
 	fg_metrics_request(i < FG_METRICS_ROUTES_MAX ? &metrics->route[i] : &metrics->none,
 			   evhttp_request_get_response_code(ev), us);
 	log_request(c, ev, us);
@@ -172,6 +165,15 @@ static void too_many(struct fg_request *req, const struct fg_error *err)
 			 json_pack("{s:{s:s, s:s}}", "error", "code", fg_error_name(err->code), "text", err->text));
 }
 
+/* The connection stays: another handshake would cost more than this answer. */
+static void too_often(struct fg_request *req, int64_t wait_us)
+{
+	fg_request_header(req, "Retry-After", "%" PRId64, (wait_us + 999999) / 1000000);
+	fg_request_reply(req, TOO_MANY_REQUESTS,
+			 json_pack("{s:{s:s, s:s}}", "error", "code", fg_error_name(FG_ELIMIT), "text",
+				   "more requests than this client may make: see Retry-After"));
+}
+
 static void on_request(struct evhttp_request *ev, void *arg)
 {
 	struct fg_http *http = arg;
@@ -180,6 +182,7 @@ static void on_request(struct evhttp_request *ev, void *arg)
 	struct fg_request *req = fg_calloc(1, sizeof(*req));
 	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(ev);
 	struct fg_error err = FG_ERROR_INIT;
+	int64_t wait_us = 0;
 
 	if (!c) { /* cannot be: the request came from it */
 		free(req);
@@ -188,7 +191,7 @@ static void on_request(struct evhttp_request *ev, void *arg)
 	}
 	fg_connection_deadline(c, 0);
 	fg_connection_replying(c, true);
-	c->began_us = now_us();
+	c->began_us = fg_http_now_us();
 	c->route = NULL;
 	evhttp_request_set_on_complete_cb(ev, on_reply_sent, NULL);
 	int rc = fg_connection_identify(c, &err);
@@ -202,6 +205,8 @@ static void on_request(struct evhttp_request *ev, void *arg)
 	const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
 	if (rc < 0) {
 		too_many(req, &err);
+	} else if ((wait_us = fg_connection_rate(c)) > 0) {
+		too_often(req, wait_us);
 	} else if (query && evhttp_parse_query_str(query, &req->query) < 0) {
 		fg_error_set(&err, FG_EFORMAT, "malformed query");
 		fg_request_fail(req, &err);
@@ -234,6 +239,8 @@ struct fg_http *fg_http_new(const struct fg_http_setup *setup)
 	struct fg_http *http = fg_calloc(1, sizeof(*http));
 
 	http->setup = *setup;
+	fg_clients_init(&http->clients);
+	fg_connection_setup(http);
 	TAILQ_INIT(&http->all);
 	TAILQ_INIT(&http->half_open);
 	http->ev = evhttp_new(setup->base);
@@ -294,8 +301,15 @@ void fg_http_free(struct fg_http *http)
 	SSL_CTX_free(http->setup.tls);
 	/* libevent finalizes bufferevents in a later turn of the loop, or with the base. */
 	http->over = true;
-	if (http->connections == 0)
-		free(http);
+	fg_http_release(http);
+}
+
+void fg_http_release(struct fg_http *http)
+{
+	if (http->connections > 0)
+		return;
+	fg_clients_release(&http->clients);
+	free(http);
 }
 
 int fg_http_accept(struct fg_http *http, int fd, struct fg_error *err)

@@ -16,6 +16,7 @@
 #ifndef FG_SERVER_HTTP_H
 #define FG_SERVER_HTTP_H
 
+#include "client.h"
 #include "tls.h"
 
 #include <event2/event.h>
@@ -59,6 +60,8 @@ struct fg_http_setup {
 	const struct fg_route *routes; /* end with one whose path is NULL; outlive the server */
 	void *ctx; /* of the handlers and the gate */
 	size_t connections_max, per_client_max;
+	struct fg_rate requests; /* of one client; 429 beyond it */
+	struct fg_rate handshakes; /* of one address; refused beyond it */
 	/* Asked before each request that comes with a certificate: NOTALLOWED if it was revoked. */
 	int (*gate)(const struct fg_peer *peer, void *ctx, struct fg_error *err);
 	struct fg_metrics_slot *metrics;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define RETRY_AFTER_S 2
 #define SLICE_BYTES (256u << 10)
 
 int fg_http_status(int code, int authenticated)
@@ -134,12 +135,14 @@ void fg_request_fail(struct fg_request *req, const struct fg_error *err)
 	int status = fg_http_status(err->code, req->peer.role != FG_ROLE_NOBODY);
 	bool ours = status == 500;
 
-	if (ours)
+	if (ours || err->code == FG_ETIMEOUT)
 		fg_log_err("peer=%s %s: %s", req->peer.name, evhttp_request_get_uri(req->ev), err->text);
 	else
 		fg_log_debug("peer=%s %s: %d %s", req->peer.name, evhttp_request_get_uri(req->ev), status, err->text);
 	if (status == 401)
 		fg_request_header(req, "WWW-Authenticate", "Bearer");
+	if (status == HTTP_SERVUNAVAIL)
+		fg_request_header(req, "Retry-After", "%d", RETRY_AFTER_S);
 	/* What went wrong inside is for the log, not for the peer. */
 	fg_request_reply(req, status,
 			 json_pack("{s:{s:s, s:s}}", "error", "code", fg_error_name(err->code), "text",

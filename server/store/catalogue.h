@@ -26,6 +26,7 @@ struct fg_store_catalogue_maker {
 	/* *cms: hex, malloc'd. */
 	int (*sign)(const struct fg_catalogue *c, char **cms, void *arg, struct fg_error *err);
 	void *arg;
+	int64_t lifetime_s; /* 0: FG_CATALOGUE_LIFETIME_S */
 };
 int fg_store_catalogue_make(struct fg_store *store, uint64_t generation, int64_t now_s,
 			    const struct fg_store_catalogue_maker *maker, struct fg_error *err) FG_MUST_CHECK;

@@ -4,11 +4,29 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define BUSY_MS 5000
+#define BUSY_OPEN_MS 5000 /* processes that start together migrate one after the other */
+#define BUSY_MS 2000
+#define BUSY_AGAIN_MS 20
 
+/*
+ * How long to wait for a lock that another process has: BUSY_MS, but after a wait in vain hardly at all, until the lock is
+ * had again.  So a database that stays locked holds a server's loop up once, and not with each request.
+ */
+static void set_locked(struct fg_db *db, bool locked)
+{
+	if (locked != db->locked)
+		sqlite3_busy_timeout(db->handle, locked ? BUSY_AGAIN_MS : BUSY_MS);
+	db->locked = locked;
+}
+
+/* TIMEOUT: another process has it locked; nothing was changed, and it may be tried again. */
 static int fail(struct fg_db *db, struct fg_error *err, const char *what)
 {
-	return fg_error_set(err, FG_EIO, "database: %s: %s", what, sqlite3_errmsg(db->handle));
+	bool busy = (sqlite3_errcode(db->handle) & 0xff) == SQLITE_BUSY;
+
+	if (busy)
+		set_locked(db, true);
+	return fg_error_set(err, busy ? FG_ETIMEOUT : FG_EIO, "database: %s: %s", what, sqlite3_errmsg(db->handle));
 }
 
 int fg_db_exec(struct fg_db *db, const char *sql, struct fg_error *err)
@@ -29,7 +47,7 @@ int fg_db_open(struct fg_db *db, const char *path, struct fg_error *err)
 		fg_db_close(db);
 		return rc;
 	}
-	sqlite3_busy_timeout(db->handle, BUSY_MS);
+	sqlite3_busy_timeout(db->handle, BUSY_OPEN_MS);
 	/* FULL: a commit is fsync'd before it is acknowledged, also in WAL mode (NORMAL would sync at checkpoints only). */
 	int rc = fg_db_exec(db,
 			    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
@@ -124,8 +142,10 @@ int fg_db_begin(struct fg_db *db, struct fg_error *err)
 	if (db->lost)
 		return fg_error_set(err, FG_EIO, "database: the transaction was rolled back");
 	int rc = fg_db_exec(db, db->depth ? "SAVEPOINT nested" : "BEGIN IMMEDIATE", err);
-	if (rc == 0)
+	if (rc == 0) {
 		db->depth++;
+		set_locked(db, false);
+	}
 	return rc;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * A thin layer over SQLite: prepared statements kept by their text, binding by a type string, transactions.
+ * A thin layer over SQLite: prepared statements kept by their text, binding by a type string, transactions.  What another
+ * process has locked for too long fails with TIMEOUT.
  *
  *	fg_autostmt sqlite3_stmt *st = NULL;
  *	int rc = fg_db_query(db, &st, err, "SELECT … WHERE a = ? AND b = ?", "si", text, (int64_t)n);
@@ -23,6 +24,7 @@ struct fg_db {
 	} cache[FG_DB_STATEMENTS_MAX];
 	size_t n_cached;
 	unsigned depth; /* of open transactions */
+	bool locked; /* by another process, when last tried */
 	bool lost; /* the outermost was rolled back by SQLite itself */
 };
 

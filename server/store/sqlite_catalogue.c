@@ -127,7 +127,7 @@ static int make(struct fg_store *store, uint64_t generation, int64_t now_s,
 	if (now_s > 0 && (uint64_t)now_s > c->mark.version)
 		c->mark.version = (uint64_t)now_s;
 	c->published_s = now_s;
-	c->expires_s = now_s + FG_CATALOGUE_LIFETIME_S;
+	c->expires_s = now_s + (maker->lifetime_s ? maker->lifetime_s : FG_CATALOGUE_LIFETIME_S);
 	if ((rc = add_fixes(store, now_s, maker, c, err)) < 0 || (rc = add_withdrawn(store, c, err)) < 0 ||
 	    (rc = add_revoked(store, c, err)) < 0 || (rc = maker->sign(c, &cms, maker->arg, err)) < 0)
 		return rc;

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Clients that mean harm, or do it: the server answers others meanwhile: TAP."""
 import os
+import resource
 import select
 import socket
 import ssl
@@ -14,6 +15,7 @@ import time
 import fgserver
 from fgserver import ADMIN, AGENT, NOBODY, OTHER, SANITIZED, WEB1, bundle, guest, ok, same
 
+HALF_OPEN = 10000
 SLOW = 5 if SANITIZED else 1
 
 
@@ -50,12 +52,17 @@ def ended(sock, seconds=10):
 
 def test_half_open(s):
     many = []
-    for _ in range(1000):
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (HALF_OPEN + 1000, max(files[1], HALF_OPEN + 1000)))
+    for i in range(HALF_OPEN):
         try:
-            many.append(socket.create_connection(("127.0.0.1", s.port), timeout=10))
-        except OSError:
+            many.append(socket.create_connection(("127.0.0.1", s.port), timeout=20))
+        except OSError as e:
+            print(f"# {i}: {e}")
             break
-    same(len(many), 1000, "a thousand connections that say nothing")
+        if i in (HALF_OPEN // 3, HALF_OPEN // 2):
+            served(s, f"{i} connections that say nothing, while more come")
+    same(len(many), HALF_OPEN, "ten thousand connections that say nothing")
     served(s, "them")
     ok(s.metric("fixgate_connections_gave_way_total") > 0, "the oldest of them give way")
     ok(s.metric("fixgate_connections") <= 420, "so that the limit of connections holds", s.metric("fixgate_connections"))
@@ -77,7 +84,7 @@ def test_half_open(s):
     served(s, "a hundred handshakes that stop")
     for sock in many:
         reset(sock)
-    served(s, "a thousand connections that are reset")
+    served(s, "ten thousand connections that are reset")
 
 
 def test_slow(s):

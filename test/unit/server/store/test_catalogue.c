@@ -38,9 +38,11 @@ static int sign(const struct fg_catalogue *c, char **cms, void *arg, struct fg_e
 	return 0;
 }
 
+static int64_t lifetime_s; /* 0: as it comes */
+
 static int make(uint64_t generation, int64_t now_s)
 {
-	const struct fg_store_catalogue_maker maker = { head, sign, NULL };
+	const struct fg_store_catalogue_maker maker = { head, sign, NULL, lifetime_s };
 
 	return fg_store_catalogue_make(store, generation, now_s, &maker, NULL);
 }
@@ -104,6 +106,10 @@ START_TEST(versions_only_grow)
 	ck_assert_uint_eq(now().mark.version, NOW_S + 3); /* as if it had not been tried */
 	ck_assert_int_eq(make(2, NOW_S + 50), 0);
 	ck_assert_uint_eq(now().mark.version, NOW_S + 50);
+	lifetime_s = 3600;
+	ck_assert_int_eq(make(2, NOW_S + 60), 0);
+	ck_assert_int_eq(now().expires_s, NOW_S + 60 + 3600);
+	lifetime_s = 0;
 }
 END_TEST
 
