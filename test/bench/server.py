@@ -6,11 +6,14 @@ driver's own beside them: where server and driver share the processors, the cloc
 each other than the servers are."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
 
 import benchlib
+import load_fleet
 from benchlib import Samples, goal, number, table
 
 sys.path.insert(0, os.path.join(benchlib.TOP, "test", "server"))
@@ -27,7 +30,8 @@ user root;
 worker_processes %(workers)d;
 pid %(dir)s/pid;
 error_log stderr warn;
-events { worker_connections 4096; }
+events { worker_connections 20000; }
+worker_rlimit_nofile 65536;
 http {
 	access_log off;
 	sendfile on;
@@ -78,7 +82,6 @@ class Nginx:
         self.wait()
 
     def wait(self):
-        import socket
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -186,6 +189,19 @@ def small_cases(f):
     ]
 
 
+def connection_cases():
+    new = ["--connections", "16", "--new", "--get"]
+    return [Case("new connections, mutual TLS, one request on each", new + ["/healthz"], new + ["/none"], 0.5)]
+
+
+def download_cases(f):
+    """The first download of each connection is not counted."""
+    def case(name, n):
+        n = ["--connections", str(n), "--get"]
+        return Case(name, n + ["/v1/blobs/" + f.digest], n + ["/file/blob"], 0.8, lambda load: load.bytes)
+    return [case("1 client", 1), case("32 clients", 32)]
+
+
 def measure(servers, cases, rounds, seconds):
     samples = Samples()
     turn = 0
@@ -236,16 +252,53 @@ def small(servers, rounds, seconds):
     return text + "\n\n" + "\n".join(goals)
 
 
+def s_time(servers, seconds):
+    """openssl s_time: one connection at a time, nothing asked; both ends on the clock."""
+    ours = servers[OURS]
+    with open(ours.hosts, encoding="ascii") as f:
+        cert, key = f.readline().split()
+    out = []
+    for name in (OURS, NGINX):
+        text = benchlib.sh("openssl", "s_time", "-connect", servers[name].to, "-new", "-tls1_3", "-cert", cert, "-key", key,
+                           "-CAfile", ours.ca, "-verify", "2", "-time", str(seconds))
+        found = re.search(r"(\d+) connections in (\d+) real seconds", text)
+        if not found:
+            raise RuntimeError("openssl s_time: " + text)
+        out.append("%s %s/s" % (name, number(int(found[1]) / int(found[2]))))
+    return "`openssl s_time -new`, one connection at a time, nothing asked, %d s: %s." % (seconds, ", ".join(out))
+
+
+def connections(servers, rounds, seconds):
+    cases = connection_cases()
+    text, goals = report(measure(servers, cases, rounds, seconds), cases, "connections/s")
+    return text + "\n\n" + s_time(servers, max(1, int(seconds))) + "\n\n" + "\n".join(goals)
+
+
+def downloads(servers, rounds, seconds):
+    cases = download_cases(servers[OURS])
+    size = os.stat(servers[OURS].blob).st_size >> 20
+    with open("/proc/sys/net/ipv4/tcp_available_ulp", encoding="ascii") as f:
+        ktls = "there" if "tls" in f.read().split() else "not there (so nginx's sendfile reads and encrypts as well)"
+    text, goals = report(measure(servers, cases, rounds, seconds), cases, "MiB/s", 1 << 20)
+    return "A blob of %d MiB; CPU times are of a MiB. The kernel's TLS (kTLS) is %s.\n\n" % (size, ktls) + text + "\n\n" + \
+        "\n".join(goals)
+
+
 def run(rounds, work, smoke):
     work = os.path.join(work, "load")
     os.makedirs(work)
-    ours = Fixgate(work, (1 if smoke else 32) << 20)
+    ours = Fixgate(work, (1 if smoke else 16) << 20)
     nginx = None
+    out = []
     try:
         nginx = Nginx(work, ours.s.dir, {"none": ours.none, "one": ours.one}, ours.blob)
         servers = {OURS: ours, NGINX: nginx}
         seconds = 0.1 if smoke else 2.0
-        return small(servers, rounds, seconds)
+        for part in (small, connections, downloads):
+            out.append(part(servers, rounds, seconds))
+        out.append("\n\n".join(load_fleet.memory(DRIVER, servers, ours, work, 200 if smoke else 10000)))
+        out.append("\n\n".join(load_fleet.pages(ours, *((1000, 5) if smoke else (100000, 50)), rounds)))
+        return "\n\n".join(out)
     finally:
         if nginx:
             nginx.close()
