@@ -2,6 +2,7 @@
 #include "awake.h"
 
 #include "filter.h"
+#include "plan.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -59,10 +60,7 @@ int fg_filter_wake(struct fg_filter *f, struct fg_error *err)
 		if (rc < 0 || !(flags & NFT_TABLE_F_DORMANT))
 			return rc;
 		fg_batch_init(&b, generation);
-		struct nlmsghdr *nlh = fg_batch_msg(&b, NFT_MSG_NEWTABLE, 0);
-		mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, FG_FILTER_TABLE);
-		mnl_attr_put_u32(nlh, NFTA_TABLE_FLAGS, 0);
-		fg_batch_add(&b, nlh);
+		fg_plan_wake(&b);
 		rc = fg_netlink_commit(&f->nft, &b, &stale, err);
 		fg_batch_free(&b);
 		if (rc < 0 || !stale)

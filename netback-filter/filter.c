@@ -37,6 +37,8 @@ void fg_filter_close(struct fg_filter *f)
 typedef int (*plan_fn)(struct fg_filter *f, const struct fg_held *held, struct fg_batch *b, const void *request,
 		       struct fg_error *err);
 
+#define PLAN_AGAIN 1 /* of a plan_fn: this is but a step, commit it and plan again */
+
 /* Read, plan, commit; again if another program changed nf_tables in between. */
 static int transact(struct fg_filter *f, plan_fn plan, const void *request, struct fg_error *err)
 {
@@ -50,11 +52,12 @@ static int transact(struct fg_filter *f, plan_fn plan, const void *request, stru
 			return rc;
 		fg_batch_init(&b, generation);
 		rc = plan(f, &held, &b, request, err);
-		if (rc == 0 && b.changes)
+		bool again = rc == PLAN_AGAIN;
+		if (rc >= 0 && b.changes)
 			rc = fg_netlink_commit(&f->nft, &b, &stale, err);
 		fg_batch_free(&b);
 		fg_held_free(&held);
-		if (rc < 0 || !stale)
+		if (rc < 0 || (!stale && !again))
 			return rc;
 	}
 	return fg_error_set(err, FG_EUNREACHABLE, "other programs keep changing nf_tables");
@@ -121,11 +124,18 @@ static int plan_isolate(struct fg_filter *f, const struct fg_held *held, struct 
 			fg_error_wrap(err, "guest %s", r->guests[i].uuid);
 			return rc;
 		}
+		if (held->dormant && fg_plan_hooks_go(held, &r->guests[i], targets, n)) {
+			fg_batch_clear(b);
+			fg_plan_wake(b);
+			return PLAN_AGAIN;
+		}
 		fg_plan_isolate(b, held, &r->guests[i], targets, n);
 		if (b->len > FG_BATCH_BYTES_MAX)
 			return fg_error_set(err, FG_ELIMIT, "%zu guests make a transaction of over %d bytes", r->n,
 					    FG_BATCH_BYTES_MAX);
 	}
+	if (held->dormant && r->n)
+		fg_plan_wake(b);
 	return 0;
 }
 

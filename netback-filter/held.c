@@ -5,11 +5,13 @@
 
 #include <lib/util.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libnftnl/chain.h>
 #include <libnftnl/table.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <string.h>
 
 #define READ_TRIES 1000 /* each is lost only to a change by another program in the same millisecond */
@@ -118,19 +120,25 @@ static int on_chain(const struct nlmsghdr *nlh, void *data)
 
 static int on_table(const struct nlmsghdr *nlh, void *data)
 {
-	(void)nlh;
-	*(bool *)data = true;
+	struct fg_held *held = data;
+	const struct nlattr *a;
+
+	held->table = true;
+	mnl_attr_for_each(a, nlh, sizeof(struct nfgenmsg))
+	{
+		if (mnl_attr_get_type(a) == NFTA_TABLE_FLAGS && mnl_attr_get_payload_len(a) >= 4)
+			held->dormant = ntohl(mnl_attr_get_u32(a)) & NFT_TABLE_F_DORMANT;
+	}
 	return MNL_CB_OK;
 }
 
-static int ask_table(struct fg_netlink *nft, bool *there)
+static int ask_table(struct fg_netlink *nft, struct fg_held *held)
 {
 	char buf[512] = { 0 };
 	struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETTABLE, NFPROTO_NETDEV, NLM_F_ACK, 0);
 
-	*there = false;
 	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, FG_FILTER_TABLE);
-	int rc = fg_netlink_ask(nft, nlh, on_table, there);
+	int rc = fg_netlink_ask(nft, nlh, on_table, held);
 	return rc == -ENOENT ? 0 : rc;
 }
 
@@ -176,7 +184,7 @@ int fg_held_read(struct fg_netlink *nft, struct fg_held *out, uint32_t *generati
 		int rc = fg_netlink_generation(nft, &before, err);
 		if (rc < 0)
 			return rc;
-		rc = ask_table(nft, &held.table);
+		rc = ask_table(nft, &held);
 		if (rc == 0 && held.table) {
 			struct nlmsghdr *nlh =
 				nftnl_nlmsg_build_hdr(buf, NFT_MSG_GETCHAIN, NFPROTO_NETDEV, NLM_F_DUMP, 0);

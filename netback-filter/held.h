@@ -23,6 +23,7 @@ struct fg_held_chain {
 
 struct fg_held {
 	bool table; /* there is a table fixgate */
+	bool dormant; /* and it is switched off: no chain of it sees a frame */
 	struct fg_held_chain *chains;
 	size_t n, cap;
 	struct fg_held_chain **by_index; /* the base chains, sorted by ifindex */

@@ -170,7 +170,13 @@ void fg_batch_init(struct fg_batch *b, uint32_t generation)
 	make_room(b);
 	struct nlmsghdr *nlh = nftnl_batch_begin(b->buf, b->seq++);
 	mnl_attr_put_u32(nlh, NFNL_BATCH_GENID, htonl(generation));
-	b->len = MNL_ALIGN(nlh->nlmsg_len);
+	b->len = b->head = MNL_ALIGN(nlh->nlmsg_len);
+}
+
+void fg_batch_clear(struct fg_batch *b)
+{
+	b->len = b->head;
+	b->changes = 0;
 }
 
 struct nlmsghdr *fg_batch_msg(struct fg_batch *b, uint16_t type, uint16_t flags)

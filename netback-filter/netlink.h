@@ -45,11 +45,14 @@ struct fg_batch {
 	uint32_t seq;
 	size_t changes; /* messages between begin and end */
 	size_t last; /* offset of the last message */
+	size_t head; /* bytes of its beginning */
 };
 void fg_batch_init(struct fg_batch *b, uint32_t generation);
 /* A new message; there is room for one rule or chain behind it.  Valid until the next call.  Then fg_batch_add it. */
 struct nlmsghdr *fg_batch_msg(struct fg_batch *b, uint16_t type, uint16_t flags);
 void fg_batch_add(struct fg_batch *b, const struct nlmsghdr *nlh);
+/* Without content, as after fg_batch_init. */
+void fg_batch_clear(struct fg_batch *b);
 void fg_batch_free(struct fg_batch *b);
 
 /* All of the batch or nothing.  *stale as above, with 0 returned and nothing changed. */

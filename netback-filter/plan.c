@@ -103,6 +103,15 @@ void fg_plan_table(struct fg_batch *b)
 	nftnl_table_free(t);
 }
 
+void fg_plan_wake(struct fg_batch *b)
+{
+	struct nlmsghdr *nlh = fg_batch_msg(b, NFT_MSG_NEWTABLE, 0);
+
+	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, FG_FILTER_TABLE);
+	mnl_attr_put_u32(nlh, NFTA_TABLE_FLAGS, 0);
+	fg_batch_add(b, nlh);
+}
+
 static void delete_table(struct fg_batch *b)
 {
 	struct nlmsghdr *nlh = fg_batch_msg(b, NFT_MSG_DELTABLE, 0);
@@ -158,6 +167,18 @@ static const struct fg_target *target_of(const struct fg_held_chain *c, const st
 static bool stays(const struct fg_held_chain *c, const struct fg_target *t)
 {
 	return t && t->reuse[c->dir] && strcmp(t->label[c->dir], c->label) == 0;
+}
+
+bool fg_plan_hooks_go(const struct fg_held *held, const struct fg_filter_guest *guest, const struct fg_target *targets,
+		      size_t n)
+{
+	size_t n_held;
+	const struct fg_held_chain *c = fg_held_guest(held, guest->uuid, &n_held);
+
+	for (size_t i = 0; i < n_held; i++)
+		if (c[i].id == FG_CHAIN_BASE && !stays(&c[i], target_of(&c[i], targets, n)))
+			return true;
+	return false;
 }
 
 /* New chains and all rules of one direction; exists: the chains that stayed, now empty. */

@@ -27,6 +27,12 @@ int fg_plan_targets(struct fg_netlink *route, const struct fg_held *held, const 
 void fg_plan_names(const struct fg_target *t, enum fg_dir dir, char names[FG_CHAIN_COUNT][FG_CHAIN_NAME_MAX]);
 
 void fg_plan_table(struct fg_batch *b);
+/* Takes the flag "dormant" off.  The kernel takes no new hook behind this in a batch, and warns about a hook that the same
+ * batch deletes: hence fg_plan_hooks_go. */
+void fg_plan_wake(struct fg_batch *b);
+/* True if isolating deletes a hook of the guest. */
+bool fg_plan_hooks_go(const struct fg_held *held, const struct fg_filter_guest *guest, const struct fg_target *targets,
+		      size_t n);
 void fg_plan_isolate(struct fg_batch *b, const struct fg_held *held, const struct fg_filter_guest *guest,
 		     const struct fg_target *targets, size_t n);
 /* Delete the chains of the guests; the table too if nothing else is in it. */

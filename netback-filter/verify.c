@@ -130,6 +130,10 @@ static int verify_once(struct fg_filter *f, const struct fg_held *held, const st
 	*rc_plan = fg_plan_targets(&f->route, held, guest, NULL, &targets, &n, err);
 	if (*rc_plan < 0)
 		return 1;
+	if (held->dormant) {
+		fg_error_set(err, FG_EDIFFERS, "table %s is dormant: no rule of it is at work", FG_FILTER_TABLE);
+		return 1;
+	}
 	if (held->foreign[0]) {
 		fg_error_set(err, FG_EDIFFERS, "chain %s in table %s is not ours", held->foreign, FG_FILTER_TABLE);
 		return 1;

@@ -194,6 +194,30 @@ def verify_sees(tap, d, f):
     f.ok("release", "--guest", UUID)
 
 
+def dormant(tap, d, g, f):
+    """A table that is switched off has all its rules."""
+    frame = eth(mac(GM), mac(GM2), 0x88b6, b"x" * 50)
+    back, out = Raw(g, "eth0"), Raw(d, "vif1.0")
+
+    def passes():
+        back.pending()
+        out.send(frame)
+        return frame in back.pending()
+    other = ["--guest", UUID2, "--dev", "vif2.0"] + COMMON
+    for name, argv in (("the same", ONE), ("closed", ["--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--closed"]),
+                       ("one more device", TWO), ("another MAC", [GM2 if x == GM else x for x in ONE]), ("another guest", other)):
+        f.ok("isolate", *ONE)
+        d.run("nft", "add", "table", "netdev", "fixgate", "{ flags dormant; }")
+        rc, text = f("verify", *ONE)
+        tap.ok(rc == 5 and "dormant" in text and passes(), "a dormant table lets all pass, and verify says so", text)
+        f.ok("isolate", *argv)
+        rc, text = f("verify", *argv)
+        tap.ok(rc == 0 and "dormant" not in ruleset(d) and not passes(), "isolate (%s) wakes it" % name, text)
+        f.ok("release", "--guest", UUID), f.ok("release", "--guest", UUID2)
+        tap.ok(ruleset(d) == "", "nothing is left", ruleset(d))
+    back.close(), out.close()
+
+
 def recreated(tap, d, g, f):
     """A device deleted and made again under the same name is another device."""
     f.ok("isolate", "--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--closed")
@@ -383,6 +407,7 @@ def main():
     tap.section(batches, d, f)
     tap.section(idempotent, d, f)
     tap.section(verify_sees, d, f)
+    tap.section(dormant, d, g, f)
     tap.section(recreated, d, g, f)
     tap.section(renamed, d, g, f)
     tap.section(no_gap, d, g, f)
