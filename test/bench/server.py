@@ -274,11 +274,20 @@ def connections(servers, rounds, seconds):
     return text + "\n\n" + s_time(servers, max(1, int(seconds))) + "\n\n" + "\n".join(goals)
 
 
+def kernel_tls(to):
+    tcp_ulp = 31
+    with socket.create_connection(to.rsplit(":", 1), timeout=5) as c:
+        try:
+            c.setsockopt(socket.IPPROTO_TCP, tcp_ulp, b"tls")
+        except OSError:
+            return False
+    return True
+
+
 def downloads(servers, rounds, seconds):
     cases = download_cases(servers[OURS])
     size = os.stat(servers[OURS].blob).st_size >> 20
-    with open("/proc/sys/net/ipv4/tcp_available_ulp", encoding="ascii") as f:
-        ktls = "there" if "tls" in f.read().split() else "not there (so nginx's sendfile reads and encrypts as well)"
+    ktls = "there" if kernel_tls(servers[NGINX].to) else "not there (so nginx's sendfile reads and encrypts as well)"
     text, goals = report(measure(servers, cases, rounds, seconds), cases, "MiB/s", 1 << 20)
     return "A blob of %d MiB; CPU times are of a MiB. The kernel's TLS (kTLS) is %s.\n\n" % (size, ktls) + text + "\n\n" + \
         "\n".join(goals)
