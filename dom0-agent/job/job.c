@@ -41,6 +41,7 @@ void fg_job_free(struct fg_job *job)
 	if (job->has_guest)
 		fg_guest_release(&job->guest);
 	json_decref(job->reply);
+	json_decref(job->os);
 	free(job->text);
 	free(job->token);
 	fg_job_record_release(&job->r);

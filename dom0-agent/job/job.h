@@ -66,6 +66,7 @@ struct fg_job {
 	bool unreachable; /* one of the toolstacks could not be asked */
 	fg_next_fn *found_fn;
 	struct fg_run *run;
+	json_t *os; /* what a fix VM read on the disks, until it is reported; NULL: nothing */
 	char *token;
 	fg_step_fn *clear_then;
 	bool clear_keeps_layers;
@@ -149,7 +150,9 @@ void fg_guest_start(struct fg_job *job, bool isolated, fg_next_fn *next);
 void fg_restore_begin(struct fg_job *job);
 
 /* report/report.c */
-json_t *fg_report_of(const struct fg_job *job);
+json_t *fg_report_of(struct fg_job *job);
+/* The fix VM's word "mounted": the guest's operating system goes with the next report. */
+void fg_report_os(struct fg_job *job, const json_t *mounted);
 json_t *fg_report_of_record(const struct fg_agent *agent, const struct fg_job_record *r);
 /* One more key of the report's evidence; takes value.  NULL: nothing is added. */
 void fg_report_add_evidence(json_t *report, const char *key, json_t *value);

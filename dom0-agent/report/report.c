@@ -5,6 +5,9 @@
 #include <fixgate/protocol.h>
 #include <lib/log.h>
 #include <lib/util.h>
+#include <string.h>
+
+#define OS_WORD_MAX 64
 
 void fg_report_add_evidence(json_t *report, const char *key, json_t *value)
 {
@@ -26,10 +29,39 @@ static bool was_filtered(enum fg_state state)
 			       1u << FG_STATE_HELD | 1u << FG_STATE_FAILED | 1u << FG_STATE_ROLLED_BACK)) != 0;
 }
 
-json_t *fg_report_of(const struct fg_job *job)
+/* os-release(5): ID and VERSION_ID are lower-case letters, digits, '.', '_', '-'.  Whatever else the disk says is not passed on. */
+static bool is_os_word(const char *s)
+{
+	size_t len = strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+	return len > 0 && len <= OS_WORD_MAX && s[len] == '\0';
+}
+
+void fg_report_os(struct fg_job *job, const json_t *mounted)
+{
+	const char *text = NULL;
+
+	if (fg_json_string(mounted, "os", &text, NULL) < 0)
+		return;
+	fg_autofree char *id = fg_strdup(text);
+	char *version = strchr(id, ' ');
+	if (version)
+		*version++ = '\0';
+	if (!is_os_word(id) || strcmp(id, "unknown") == 0)
+		return;
+	json_decref(job->os);
+	job->os = json_pack("{ss}", "id", id);
+	if (version && is_os_word(version))
+		json_object_set_new(job->os, "version", json_string(version));
+}
+
+json_t *fg_report_of(struct fg_job *job)
 {
 	const struct fg_agent *agent = job->agent;
 	json_t *report = fg_report_of_record(agent, &job->r);
+
+	fg_report_add_evidence(report, "os", job->os);
+	job->os = NULL;
 
 	if (agent->isolator_ops->evidence && was_filtered(job->r.state))
 		fg_report_add_evidence(report, "filter", agent->isolator_ops->evidence(agent->isolator, job->r.guest));

@@ -65,25 +65,26 @@ static int nics_text(const json_t *guest, char **out, struct fg_error *err)
 	return 0;
 }
 
-/* "os":{"id","version"?} as in os-release, where the host knows it. */
-static int os_read(const json_t *item, struct fg_store_guest *g, struct fg_error *err)
+/* "os":{"id","version"?} as in os-release, where the host knows it; both NULL where it does not. Borrowed of item. */
+static int os_read(const json_t *item, const char **id, const char **version, struct fg_error *err)
 {
 	json_t *os = json_object_get(item, "os");
 	int rc = 0;
 
+	*id = *version = NULL;
 	if (!os || json_is_null(os))
 		return 0;
 	rc = fg_json_object(item, "os", &os, err);
 	if (rc == 0)
-		rc = fg_json_string(os, "id", &g->os_id, err);
+		rc = fg_json_string(os, "id", id, err);
 	if (rc == 0)
-		rc = fg_check_text("os id", g->os_id, OS_MAX, err);
-	if (rc == 0 && strpbrk(g->os_id, ":,*"))
+		rc = fg_check_text("os id", *id, OS_MAX, err);
+	if (rc == 0 && strpbrk(*id, ":,*"))
 		rc = fg_error_set(err, FG_EFORMAT, "an os id has no ':', ',' or '*'");
 	if (rc == 0)
-		rc = fg_json_string_opt(os, "version", &g->os_version, err);
-	if (rc == 0 && g->os_version)
-		rc = fg_check_text("os version", g->os_version, OS_MAX, err);
+		rc = fg_json_string_opt(os, "version", version, err);
+	if (rc == 0 && *version)
+		rc = fg_check_text("os version", *version, OS_MAX, err);
 	return rc;
 }
 
@@ -119,7 +120,7 @@ static int guest_read(const json_t *item, struct fg_store_guest *g, struct fg_er
 	if (rc == 0)
 		rc = fg_check_word("identity", g->identity, identities, err);
 	if (rc == 0)
-		rc = os_read(item, g, err);
+		rc = os_read(item, &g->os_id, &g->os_version, err);
 	if (rc == 0)
 		rc = nics_text(item, &nics, err);
 	if (rc < 0)
@@ -236,7 +237,7 @@ static int report_fields(const json_t *item, struct fg_store_report *r, struct f
  */
 static void report_read(const json_t *item, struct fg_store_report *r)
 {
-	struct fg_error err = FG_ERROR_INIT;
+	struct fg_error err = FG_ERROR_INIT, none = FG_ERROR_INIT;
 	int64_t seq = r->seq;
 
 	if (report_fields(item, r, &err) < 0) {
@@ -253,6 +254,9 @@ static void report_read(const json_t *item, struct fg_store_report *r)
 			text = fg_strdup("{\"truncated\":true}");
 		}
 		r->evidence = text;
+		/* Evidence is not a reason to refuse the report. */
+		if (os_read(evidence, &r->os_id, &r->os_version, &none) < 0)
+			r->os_id = r->os_version = NULL;
 	}
 }
 

@@ -23,6 +23,9 @@ int fg_sqlite_ledger_get(struct fg_store *store, const char *client, const char 
 int fg_sqlite_ledger_put(struct fg_store *store, const char *client, const char *fix, const struct fg_ledger *row,
 			 const char *state, const char *reason, const char *isolator, int64_t at_ms,
 			 struct fg_error *err) FG_MUST_CHECK;
+/* Sets the client's operating system; id NULL: as it was. */
+int fg_sqlite_client_os(struct fg_store *store, const char *client, const char *id, const char *version,
+			struct fg_error *err) FG_MUST_CHECK;
 /* Adds to one of fg_store_counters. */
 int fg_sqlite_count(struct fg_store *store, const char *kind, const char *name, const char *word, int64_t delta,
 		    struct fg_error *err) FG_MUST_CHECK;

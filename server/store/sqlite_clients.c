@@ -60,12 +60,27 @@ static int offers_move(struct fg_store *store, const char *uuid, int64_t host_id
 	return rc;
 }
 
+/* "id" or "id:version"; NULL where it is not known. malloc'd. */
+static char *os_text(const char *id, const char *version)
+{
+	return !id ? NULL : version ? fg_asprintf("%s:%s", id, version) : fg_strdup(id);
+}
+
+int fg_sqlite_client_os(struct fg_store *store, const char *client, const char *id, const char *version,
+			struct fg_error *err)
+{
+	fg_autofree char *os = os_text(id, version);
+
+	if (!os)
+		return 0;
+	return fg_db_run(&store->db, err, "UPDATE client SET os_id = ?1, os = ?2 WHERE uuid = ?3 AND os <> ?2", "sss",
+			 id, os, client);
+}
+
 static int guest_put(struct fg_store *store, const struct fg_store_guest *g, int64_t host_id, int64_t now_ms,
 		     struct fg_error *err)
 {
-	fg_autofree char *os = !g->os_id       ? NULL
-			       : g->os_version ? fg_asprintf("%s:%s", g->os_id, g->os_version)
-					       : fg_strdup(g->os_id);
+	fg_autofree char *os = os_text(g->os_id, g->os_version);
 
 	return fg_db_run(&store->db, err,
 			 "INSERT INTO client (uuid, name, host_id, toolstack, state, identity, nics, present,"

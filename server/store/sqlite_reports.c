@@ -95,6 +95,8 @@ static int apply(struct batch *b, const struct fg_store_report *r, struct fg_err
 	else if (new.fixed_version != old.fixed_version)
 		rc = fg_db_run(&store->db, err, "UPDATE ledger SET fixed_version = ? WHERE client = ? AND fix = ?",
 			       "iss", new.fixed_version, r->guest, r->fix);
+	if (rc == 0)
+		rc = fg_sqlite_client_os(store, r->guest, r->os_id, r->os_version, err);
 	if (rc == 0 && fg_state_is_end(r->state))
 		rc = fg_sqlite_offers_close(store, r->guest, r->fix, r->version, r->job, err);
 	if (rc == 0 && fg_state_is_end(r->state))

@@ -114,6 +114,7 @@ int fg_store_offers_after(struct fg_store *store, const char *host, int64_t curs
 struct fg_store_report {
 	int64_t seq, version, at_ms;
 	const char *job, *guest, *fix, *reason, *evidence, *isolator; /* the last three may be NULL */
+	const char *os_id, *os_version; /* of the guest, as in struct fg_store_guest */
 	enum fg_state state;
 	const char *refused; /* why it is not applied whatever it says (state FG_STATE_COUNT then), or NULL */
 };

@@ -114,12 +114,20 @@ static void result(struct fg_fixvm *h, int64_t ms, const char *outcome, const ch
 		say(h, ms + 100, NULL, "power-off");
 }
 
+static void mounted(struct fg_fixvm *h, int64_t ms)
+{
+	char body[300];
+
+	snprintf(body, sizeof(body), h->f->w->os ? "{\"root\":\"/dev/xvda1\",\"os\":\"%s\"}" : "{}", h->f->w->os);
+	say(h, ms, "mounted", body);
+}
+
 static void look(struct fg_fixvm *h)
 {
 	say(h, 4000, "hello", "{\"mode\":\"inspect\"}");
 	switch (h->f->w->look) {
 	case FAKE_LOOK_NEEDED:
-		say(h, 4100, "mounted", "{\"root\":\"/dev/xvda1\"}");
+		mounted(h, 4100);
 		result(h, 4200, "needed", "package is older");
 		return;
 	case FAKE_LOOK_NOT_NEEDED:
@@ -173,7 +181,7 @@ static void go_on(struct fg_fixvm *h)
 
 	if (!h->vm->closed)
 		fake_violation(w, "told that the NIC is closed, and it is not");
-	say(h, 100, "mounted", "{}");
+	mounted(h, 100);
 	if (w->script == FAKE_NOT_NEEDED) {
 		result(h, 300, "not-needed", "receipt");
 		return;

@@ -84,6 +84,7 @@ struct fake_world {
 	bool nic_comes; /* a second NIC is plugged in while the first filter is installed */
 	int64_t acks_held;
 	/* scripts */
+	const char *os; /* as a fix VM says it when it has mounted the disks; NULL: it does not */
 	enum fake_script script;
 	enum fake_look look;
 	bool stop_ignored, unhealthy, overflow, merge_breaks;

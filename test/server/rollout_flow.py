@@ -10,6 +10,7 @@ import fgserver
 from fgserver import AGENT, OPERATOR, OTHER, VIEWER, bundle, guest, ok, run, same
 
 GUESTS = 10
+THIRD = "third"
 ENDS = ("done", "failed", "rolled-back", "rejected", "not-needed", "held")
 
 
@@ -341,6 +342,42 @@ def test_backup(s, a, b):
        "and says which reports were lost")
 
 
+def test_os(s):
+    """What system a guest runs comes with a report, from what a fix VM read on its disks."""
+    one, other = (f"dddddddd-0000-4000-8000-00000000000{i}" for i in (1, 2))
+    guests = [guest(one, "os1"), guest(other, "os2")]
+    s.call(THIRD, "PUT", "/v1/guests", {"guests": guests})
+    seq = [0]
+
+    def tell(uuid, system):
+        seq[0] += 1
+        answer = s.call(THIRD, "POST", "/v1/reports", {"reports": [
+            {"seq": seq[0], "job": f"os-{uuid[-1]}", "guest": uuid, "fix": "fix-1", "version": 1, "state": "queued",
+             "at_ms": int(time.time() * 1000), "isolator": "vmm", "evidence": {"os": system}}]})
+        same((answer.status, answer.json), (200, {"acked": seq[0]}), f"a report with {system!r:.60} is taken")
+
+    def found(os):
+        return {c["name"] for c in s.call(VIEWER, "GET", f"/v1/clients?os={os}").json["clients"]}
+    same(found("rocky"), set(), "nobody knows the system of a guest that was never looked at")
+    tell(one, {"id": "rocky", "version": "9.3"})
+    tell(other, {"id": "rocky", "version": "8.9"})
+    same(found("rocky"), {"os1", "os2"}, "what a fix VM read on the disks is known from the report")
+    same(found("rocky:9.3"), {"os1"}, "with its version")
+    for bad in ({"id": "a:b"}, {"id": "x" * 65}, {"id": 5}, {"version": "1"}, "rocky", [], None, {"id": ""}):
+        tell(one, bad)
+    same(found("rocky:9.3"), {"os1"}, "what is malformed changes nothing")
+    s.call(THIRD, "PUT", "/v1/guests", {"guests": guests})
+    same(found("rocky:9.3"), {"os1"}, "an inventory without it leaves it")
+    path, _, _ = bundle(s.work, "fix-os")
+    s.admin("publish", path)
+    rollout = create(s, "--select", "os=rocky:9*", fix="fix-os")
+    offers = s.call(THIRD, "GET", "/v1/offers?cursor=0&wait_s=10").json["offers"]
+    same([o["guest"] for o in offers if o["fix"] == "fix-os"], [one], "a rollout finds the guest by it")
+    control(s, rollout, "cancel")
+    tell(one, {"id": "rocky", "version": "10.0"})
+    same((found("rocky:9.3"), found("rocky:10.0")), (set(), {"os1"}), "after an upgrade the next look tells")
+
+
 def tests(s):
     for i in range(1, 7):
         s.admin("publish", bundle(s.work, f"fix-{i}", size=1000)[0])
@@ -354,6 +391,8 @@ def tests(s):
     test_time(s, a, b)
     test_crash(s, a, b)
     test_lists(s)
+    s.enrol(THIRD)
+    test_os(s)
     test_backup(s, a, b)
     test_audit(s)
 

@@ -231,6 +231,38 @@ START_TEST(a_guest_without_a_nic_needs_a_network_for_its_fix_vm)
 }
 END_TEST
 
+/* What a fix VM read of os-release, once; nothing that is not a word of os-release gets through. */
+START_TEST(the_system_goes_with_a_report)
+{
+	static const struct {
+		const char *said, *told;
+	} table[] = { { "debian 12", "\"os\":{\"id\":\"debian\",\"version\":\"12\"}" },
+		      { "arch", "\"os\":{\"id\":\"arch\"}" },
+		      { "opensuse-leap 15.5", "\"os\":{\"id\":\"opensuse-leap\",\"version\":\"15.5\"}" },
+		      { "debian ../x", "\"os\":{\"id\":\"debian\"}" },
+		      { "debian 12 13", "\"os\":{\"id\":\"debian\"}" },
+		      { "Debian:12", NULL },
+		      { "unknown", NULL },
+		      { "unknown 12", NULL },
+		      { " 12", NULL },
+		      { "", NULL },
+		      { "d\\u00e9bian", NULL },
+		      { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL } };
+
+	w->os = table[_i].said;
+	fake_offer(w, FAKE_WEB1, 1);
+	start(NULL);
+	end();
+	const char *evidence = fake_report_of(w, FAKE_WEB1, "fixed")->evidence;
+	if (table[_i].told)
+		ck_assert_msg(strstr(evidence, table[_i].told), "%s: %s", table[_i].said, evidence);
+	else
+		ck_assert_msg(!strstr(evidence, "\"os\""), "%s: %s", table[_i].said, evidence);
+	ck_assert_ptr_null(strstr(fake_report_of(w, FAKE_WEB1, "done")->evidence, "\"os\""));
+	ck_assert_ptr_null(strstr(fake_report_of(w, FAKE_WEB1, "isolated")->evidence, "\"os\""));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("window");
@@ -244,6 +276,7 @@ int main(void)
 	tcase_add_test(t, is_in_the_journal_before_it_is_sent);
 	tcase_add_test(t, as_text_and_as_evidence);
 	tcase_add_test(t, counters_go_with_the_reports);
+	tcase_add_loop_test(t, the_system_goes_with_a_report, 0, 12);
 	tcase_add_loop_test(t, a_guest_without_a_nic_is_fixed, 0, 2);
 	tcase_add_test(t, a_guest_without_a_nic_needs_a_network_for_its_fix_vm);
 	suite_add_tcase(s, t);
