@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <inttypes.h>
 #include <lib/log.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #define RETRY_AFTER_S 2
+#define RECORD_BYTES 16384 /* of TLS, at most */
 #define SLICE_BYTES (256u << 10)
 
 int fg_http_status(int code, int authenticated)
@@ -113,6 +115,15 @@ void fg_request_reply(struct fg_request *req, int status, json_t *answer)
 	fg_request_text(req, status, "application/json", text);
 }
 
+/* Head and body as one TLS record, one write and one segment: libevent makes a record of each piece. */
+static void join(struct evhttp_connection *evcon)
+{
+	struct evbuffer *out = bufferevent_get_output(evhttp_connection_get_bufferevent(evcon));
+
+	if (evbuffer_get_length(out) <= RECORD_BYTES)
+		evbuffer_pullup(out, -1);
+}
+
 void fg_request_text(struct fg_request *req, int status, const char *type, const char *text)
 {
 	struct evbuffer *out = evbuffer_new();
@@ -125,7 +136,10 @@ void fg_request_text(struct fg_request *req, int status, const char *type, const
 		fg_request_header(req, "Content-Length", "%zu", strlen(text));
 	if (!out || (text && !head && evbuffer_add(out, text, strlen(text)) < 0))
 		abort();
+	struct evhttp_connection *evcon = evhttp_request_get_connection(req->ev);
 	evhttp_send_reply(req->ev, status, NULL, out);
+	if (evcon && !head)
+		join(evcon);
 	evbuffer_free(out);
 	request_free(req);
 }
