@@ -67,8 +67,26 @@ int fg_sqlite_host(struct fg_store *store, const char *host, int64_t now_ms, int
 	return 0;
 }
 
+static int host_is_old(struct fg_store *store, const char *host, int64_t before_ms, bool *old, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT 1 FROM host WHERE name = ? AND last_seen_ms < ?", "si", host,
+			     before_ms);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	*old = rc > 0;
+	return rc < 0 ? rc : 0;
+}
+
 int fg_store_host_seen(struct fg_store *store, const char *host, int64_t now_ms, int64_t grain_ms, struct fg_error *err)
 {
+	bool old = false;
+	int rc = host_is_old(store, host, now_ms - grain_ms, &old, err);
+
+	/* An UPDATE takes the lock of who writes even if it changes nothing: polls would wait for reports. */
+	if (rc < 0 || !old)
+		return rc;
 	return fg_db_run(&store->db, err, "UPDATE host SET last_seen_ms = ? WHERE name = ? AND last_seen_ms < ?", "isi",
 			 now_ms, host, now_ms - grain_ms);
 }

@@ -104,29 +104,30 @@ int fg_store_blob_known(struct fg_store *store, const char *digest, struct fg_er
 
 /* ---- giving offers out ---- */
 
-static int newest_offer(struct fg_store *store, int64_t *seq, struct fg_error *err)
+/* While *st is not reset, all that is read is of the same moment, and the database's lock is taken once. */
+static int newest_offer(struct fg_store *store, sqlite3_stmt **st, int64_t *seq, struct fg_error *err)
 {
-	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = fg_db_query(&store->db, &st, err,
+	int rc = fg_db_query(&store->db, st, err,
 			     "SELECT MAX(n) FROM (SELECT COALESCE(MAX(seq), 0) AS n FROM offer UNION ALL SELECT"
 			     " CAST(value AS BIGINT) FROM setting WHERE name = 'offer_floor') AS numbers",
 			     "");
 
 	if (rc == 0)
-		rc = fg_db_step(&store->db, st, err);
+		rc = fg_db_step(&store->db, *st, err);
 	if (rc < 0)
 		return rc;
-	*seq = fg_db_int(st, 0);
+	*seq = fg_db_int(*st, 0);
 	return 0;
 }
 
 int fg_store_offers_after(struct fg_store *store, const char *host, int64_t cursor, size_t limit, fg_store_offer_fn fn,
 			  void *arg, int64_t *next, struct fg_error *err)
 {
+	fg_autostmt sqlite3_stmt *moment = NULL;
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int64_t newest = 0, last = 0;
 	size_t n = 0;
-	int rc = newest_offer(store, &newest, err);
+	int rc = newest_offer(store, &moment, &newest, err);
 
 	if (rc < 0)
 		return rc;
@@ -424,6 +425,13 @@ static int request_one(struct fg_store *store, const struct fg_store_offer_reque
 	return offer_put(store, r, version, &list->items[0], &new, err);
 }
 
+static int newest_alone(struct fg_store *store, int64_t *newest, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *moment = NULL;
+
+	return newest_offer(store, &moment, newest, err);
+}
+
 int fg_store_request(struct fg_store *store, const char *host, const char *guest, const char *fix, int64_t now_ms,
 		     int64_t *seq, struct fg_error *err)
 {
@@ -439,7 +447,7 @@ int fg_store_request(struct fg_store *store, const char *host, const char *guest
 		return rc;
 	rc = request_one(store, &r, &list, err);
 	if (rc == 0)
-		rc = newest_offer(store, &newest, err);
+		rc = newest_alone(store, &newest, err);
 	guests_release(&list);
 	rc = fg_db_end(&store->db, rc, err);
 	if (rc == 0)
