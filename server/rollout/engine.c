@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "engine.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <lib/log.h>
 #include <lib/util.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #define AT_ONCE_MAX 1000 /* rollouts at work */
 #define AGAIN_MS 5000 /* after a failure of the database */
-#define SLEEP_MAX_MS (24ll * 3600 * 1000) /* the clock may be set meanwhile */
+#define SLEEP_MAX_MS (24ll * 3600 * 1000)
+#define FAR_S (10ll * 365 * 86400)
 
 struct fg_rollouts {
 	struct fg_store *store;
 	struct event *event; /* a kick, and the time of the next look */
+	struct event *clock; /* somebody set the clock: windows and waits are by it */
+	int clock_fd;
 	void (*wake)(const char *host, void *arg);
 	void *arg;
 	int64_t ids[AT_ONCE_MAX];
@@ -70,6 +77,27 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 	arm(r, next_ms > now_ms ? next_ms - now_ms : 0);
 }
 
+/* Never by time, only when the clock is set: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET. */
+static void clock_arm(const struct fg_rollouts *r)
+{
+	const struct itimerspec never = { .it_value.tv_sec = fg_now_ms() / 1000 + FAR_S };
+
+	if (timerfd_settime(r->clock_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) < 0)
+		fg_log_warn("timerfd: %s: a clock that is set is noticed late", strerror(errno));
+}
+
+static void on_clock(evutil_socket_t fd, short what, void *arg)
+{
+	struct fg_rollouts *r = arg;
+	uint64_t times = 0;
+
+	(void)what;
+	if (read(fd, &times, sizeof(times)) < 0 && errno == ECANCELED)
+		fg_log_info("the clock was set");
+	clock_arm(r);
+	fg_rollouts_kick(r);
+}
+
 struct fg_rollouts *fg_rollouts_new(struct event_base *base, struct fg_store *store,
 				    void (*wake)(const char *host, void *arg), void *arg)
 {
@@ -79,8 +107,11 @@ struct fg_rollouts *fg_rollouts_new(struct event_base *base, struct fg_store *st
 	r->wake = wake;
 	r->arg = arg;
 	r->event = evtimer_new(base, on_event, r);
-	if (!r->event)
+	r->clock_fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	r->clock = event_new(base, r->clock_fd, EV_READ | EV_PERSIST, on_clock, r);
+	if (!r->event || r->clock_fd < 0 || !r->clock || event_add(r->clock, NULL) < 0)
 		abort();
+	clock_arm(r);
 	arm(r, 0);
 	return r;
 }
@@ -96,5 +127,7 @@ void fg_rollouts_free(struct fg_rollouts *r)
 	if (!r)
 		return;
 	event_free(r->event);
+	event_free(r->clock);
+	close(r->clock_fd);
 	free(r);
 }

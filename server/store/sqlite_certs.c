@@ -155,15 +155,17 @@ static int code_look(struct fg_store *store, const char *hash, const char *key_h
 		     char **pem, struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = fg_db_query(&store->db, &st, err,
-			     "SELECT host, expires_ms, key_hash, pem FROM enrolment WHERE hash = ?", "s", hash);
+	int rc =
+		fg_db_query(&store->db, &st, err,
+			    "SELECT host, expires_ms, key_hash, pem, made_ms FROM enrolment WHERE hash = ?", "s", hash);
 
 	if (rc == 0)
 		rc = fg_db_step(&store->db, st, err);
 	if (rc < 0)
 		return rc;
 	const char *key = rc > 0 ? fg_db_text(st, 2) : NULL;
-	if (rc == 0 || fg_db_int(st, 1) <= now_ms || (key && key_hash && strcmp(key, key_hash) != 0))
+	if (rc == 0 || fg_db_int(st, 1) <= now_ms || fg_db_int(st, 4) > now_ms + FG_STORE_FUTURE_MS ||
+	    (key && key_hash && strcmp(key, key_hash) != 0))
 		return fg_error_set(err, FG_ENOTALLOWED, "the code is unknown, has expired or was used");
 	if (host)
 		*host = fg_strdup(fg_db_text(st, 0));

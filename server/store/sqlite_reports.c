@@ -2,6 +2,7 @@
 /* Reports of hosts and tokens of fix VMs. */
 #include "sqlite.h"
 
+#include <fixgate/protocol.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -225,5 +226,7 @@ int fg_store_token_check(struct fg_store *store, const char *hash, const char *d
 		return fg_error_set(err, FG_ENOTALLOWED, "the token is not for this blob");
 	if (fg_db_int(st, 1) <= now_ms)
 		return fg_error_set(err, FG_ENOTALLOWED, "the token has expired");
+	if (fg_db_int(st, 1) > now_ms + FG_TOKEN_LIFETIME_S * 1000ll + FG_STORE_FUTURE_MS)
+		return fg_error_set(err, FG_ENOTALLOWED, "the token is of the future: the clock went back");
 	return 0;
 }

@@ -65,6 +65,12 @@ int fg_store_labels(struct fg_store *store, const char *client, fg_store_label_f
 int fg_store_client_find(struct fg_store *store, const char *key, char uuid[FG_UUID_TEXT],
 			 struct fg_error *err) FG_MUST_CHECK;
 
+/*
+ * Codes and tokens that were made later than this from now on are refused: they are of a time when the clock was ahead, and
+ * would be good for longer than they were meant to.  Smaller corrections of the clock do no harm.
+ */
+#define FG_STORE_FUTURE_MS (5 * 60 * 1000)
+
 /* One guest of a host's inventory. nics: JSON array text [{"mac","addresses"}], validated by the caller. */
 struct fg_store_guest {
 	const char *uuid, *name, *toolstack, *state, *identity, *nics;
