@@ -141,7 +141,7 @@ int fg_db_begin(struct fg_db *db, struct fg_error *err)
 {
 	if (db->lost)
 		return fg_error_set(err, FG_EIO, "database: the transaction was rolled back");
-	int rc = fg_db_exec(db, db->depth ? "SAVEPOINT nested" : "BEGIN IMMEDIATE", err);
+	int rc = db->depth ? fg_db_run(db, err, "SAVEPOINT nested", "") : fg_db_run(db, err, "BEGIN IMMEDIATE", "");
 	if (rc == 0) {
 		db->depth++;
 		set_locked(db, false);
@@ -152,7 +152,7 @@ int fg_db_begin(struct fg_db *db, struct fg_error *err)
 static int nested_end(struct fg_db *db, int rc, struct fg_error *err)
 {
 	if (rc == 0)
-		rc = fg_db_exec(db, "RELEASE nested", err);
+		rc = fg_db_run(db, err, "RELEASE nested", "");
 	/* SQLite may have rolled back the whole by itself (disk full). */
 	if (sqlite3_get_autocommit(db->handle))
 		db->lost = true;
@@ -170,7 +170,7 @@ int fg_db_end(struct fg_db *db, int rc, struct fg_error *err)
 		rc = fg_error_set(err, FG_EIO, "database: the transaction was rolled back");
 	db->lost = false;
 	if (rc == 0)
-		rc = fg_db_exec(db, "COMMIT", err);
+		rc = fg_db_run(db, err, "COMMIT", "");
 	/* SQLite may have rolled back by itself (disk full): then this fails, and there is nothing left to undo. */
 	if (rc < 0 && !sqlite3_get_autocommit(db->handle))
 		sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
