@@ -98,8 +98,8 @@ def fill(path, clients, fixes):
     db.execute("PRAGMA cache_size = -262144")
     db.execute("PRAGMA synchronous = OFF")
     with db:
-        db.execute("DELETE FROM offer")
-        db.execute("DELETE FROM ledger")
+        for table_name in ("offer", "ledger", "report", "label", "client"):
+            db.execute("DELETE FROM " + table_name)
         db.executemany("INSERT INTO host (id, name, first_seen_ms, last_seen_ms) VALUES (?, ?, 1, 1)",
                        ((1000000 + h, "page-%d" % h) for h in range((clients + 99) // 100)))
         uuids = ["%08x-1000-4000-8000-%012x" % (i * 2654435761 % (1 << 32), i) for i in range(clients)]

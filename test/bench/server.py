@@ -182,7 +182,7 @@ def small_cases(f):
     none = "/v1/offers?cursor=%d&wait_s=0" % f.cursor
     return [
         Case("offers polled, none open", many + ["--get", none], many + ["--get", "/none"], 0.5),
-        Case("— nginx with a file of that size", many + ["--get", none], many + ["--get", "/file/none"], 0.5),
+        Case("— beside a file of that size", many + ["--get", none], many + ["--get", "/file/none"], 0.5),
         Case("offers polled, one open", many + ["--get", "/v1/offers?cursor=0&wait_s=0"], many + ["--get", "/one"], 0.5),
         Case("reports, one a request, durable", many + ["--check"], many, 0.5),
         Case("reports, 64 a request, durable", many + ["--check", "--batch", "64"], many + ["--batch", "64"], None),
