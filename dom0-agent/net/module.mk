@@ -15,4 +15,4 @@ net_sources := $(addprefix dom0-agent/net/,main.c net.c poll.c inventory.c repor
 $(eval $(call program,fixgate-net,$(net_sources),fgframe fgconfig fgcheck fgbundle fixgate,\
 	libevent_core libcurl jansson libssl libcrypto libseccomp inih))
 
-QUICK_TESTS += test/net/work.py test/net/hostile.py test/net/server.py test/net/catalogue.py
+QUICK_TESTS += test/net/work.py test/net/hostile.py test/net/server.py test/net/catalogue.py test/net/clock.py

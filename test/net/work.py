@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from netkit import BIN, GUEST, JOB, SANITIZED, USER, Agent, Tap, World  # noqa: E402
+from netkit import BIN, GUEST, JOB, SANITIZED, USER, Agent, Tap, World, reply  # noqa: E402
 
 tap = Tap()
 
@@ -56,6 +56,45 @@ def offers(server, agent):
         assert time.monotonic() - began < 3
     with tap.case("the next poll asks after that cursor"):
         server.wait_requests(lambda r: r.path == "/v1/offers" and r.query["cursor"] == "5")
+
+
+def cancelled(world):
+    """What the server says of offers that are no more: passed on where it is well formed, and only that."""
+    good = {"seq": 3, "guest": GUEST, "fix": "net-fix", "version": 3}
+    bad = [{**good, "seq": 0}, {**good, "seq": "3"}, {**good, "seq": -1}, {**good, "guest": "x"}, {**good, "guest": GUEST + "0"},
+           {**good, "fix": ""}, {**good, "fix": "../x"}, {**good, "fix": "x" * 200}, {"seq": 3}, [], "x", 3, None]
+    answers = [
+        ("an empty answer with a cancellation is passed on", {"cursor": 4, "offers": [], "cancelled": [good]}, [good]),
+        ("keys that are not known are not", {"cursor": 5, "offers": [], "cancelled": [{**good, "future": 1}]}, [good]),
+        ("of %d malformed ones none is, and the good one among them is" % len(bad),
+         {"cursor": 6, "offers": [], "cancelled": bad[:7] + [good] + bad[7:]}, [good]),
+        ("a list that is none is none", {"cursor": 7, "offers": [], "cancelled": {"0": good}}, None),
+        ("the next offer comes all the same", {"cursor": 8, "offers": [{**good, "seq": 8, "digest": "0" * 64, "bytes": 1000}],
+                                               "cancelled": [good]}, [good]),
+    ]
+    server, at = world.server(), [0]
+
+    def override(r, sock):
+        if r.path != "/v1/offers" or r.query.get("wait_s") == "0" or at[0] >= len(answers):
+            return None
+        at[0] += 1
+        reply(sock, 200, answers[at[0] - 1][1])
+        return True
+    server.override = override
+    agent = Agent(world, server.port, cursor=3)
+    for text, answer, wanted in answers:
+        with tap.case("cancelled: " + text):
+            m = agent.expect("offers", cursor=answer["cursor"])
+            got = m.get("cancelled")
+            if wanted is None:
+                assert not got, m
+            else:
+                assert got == [{k: w[k] for k in ("seq", "guest", "fix")} for w in wanted], m
+            assert len(m["offers"]) == len(answer["offers"]), m
+    with tap.case("and it is alive and polls on"):
+        server.wait_requests(lambda r: r.path == "/v1/offers" and r.query["cursor"] == "8")
+        assert agent.close() == 0, agent.text()
+    server.close()
 
 
 def inventory(server, agent):
@@ -260,6 +299,7 @@ def main():
             agent.send(type="nonsense")
             assert agent.process.wait(20) == 17, agent.text()
             agent.close()
+        cancelled(world)
         ipv6(world)
         start_mistakes(world)
     finally:
