@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "filter.h"
 
-#include "plan.h"
+#include "index.h"
 
 #include <lib/util.h>
 
@@ -34,29 +34,41 @@ void fg_filter_close(struct fg_filter *f)
 	free(f);
 }
 
-typedef int (*plan_fn)(struct fg_filter *f, const struct fg_held *held, struct fg_batch *b, const void *request,
+typedef int (*plan_fn)(struct fg_filter *f, struct fg_held *held, struct fg_batch *b, const void *request,
 		       struct fg_error *err);
 
 #define PLAN_AGAIN 1 /* of a plan_fn: this is but a step, commit it and plan again */
 
-/* Read, plan, commit; again if another program changed nf_tables in between. */
-static int transact(struct fg_filter *f, plan_fn plan, const void *request, struct fg_error *err)
+/* Read what there is of these guests (sorted), plan, commit; again if another program changed nf_tables in between. */
+static int transact(struct fg_filter *f, plan_fn plan, const void *request, const char *const *uuids, size_t n,
+		    struct fg_error *err)
 {
+	bool all = false;
+
 	for (int i = 0; i < TRANSACTION_TRIES; i++) {
+		struct fg_error failed = FG_ERROR_INIT;
 		struct fg_held held;
 		struct fg_batch b;
 		uint32_t generation;
 		bool stale = false;
-		int rc = fg_held_read(&f->nft, &held, &generation, err);
+		int rc = fg_held_read(&f->nft, all ? NULL : uuids, n, &held, &generation, err);
 		if (rc < 0)
 			return rc;
 		fg_batch_init(&b, generation);
-		rc = plan(f, &held, &b, request, err);
-		bool again = rc == PLAN_AGAIN;
-		if (rc >= 0 && b.changes)
-			rc = fg_netlink_commit(&f->nft, &b, &stale, err);
+		rc = plan(f, &held, &b, request, &failed);
+		bool again = rc == PLAN_AGAIN, refused = false;
+		if (rc >= 0 && b.changes && !held.doubtful) {
+			rc = fg_netlink_commit(&f->nft, &b, &stale, &failed);
+			refused = rc < 0;
+		}
+		if (held.doubtful || (refused && held.nft)) { /* the index may be the fault: decide by all there is */
+			all = again = true;
+			rc = 0;
+		}
 		fg_batch_free(&b);
 		fg_held_free(&held);
+		if (rc < 0 && err && !err->code)
+			*err = failed;
 		if (rc < 0 || (!stale && !again))
 			return rc;
 	}
@@ -66,6 +78,7 @@ static int transact(struct fg_filter *f, plan_fn plan, const void *request, stru
 struct isolate_request {
 	const struct fg_filter_guest *guests;
 	size_t n;
+	const char *const *uuids; /* theirs, sorted */
 	const char *also; /* a name the first device of the first guest is about to get, or NULL */
 };
 
@@ -83,7 +96,8 @@ static int refuse_twice(const char **texts, size_t n, const char *what, struct f
 	return 0;
 }
 
-static int check_request(const struct isolate_request *r, struct fg_error *err)
+/* Also fills in the UUIDs. */
+static int check_request(struct isolate_request *r, const char **uuids, struct fg_error *err)
 {
 	size_t n_devs = 0, k = 0;
 
@@ -98,24 +112,20 @@ static int check_request(const struct isolate_request *r, struct fg_error *err)
 		}
 		n_devs += r->guests[i].n_devs;
 	}
-	fg_autofree const char **uuids = fg_calloc(r->n, sizeof(*uuids));
 	fg_autofree const char **devs = fg_calloc(n_devs, sizeof(*devs));
 	for (size_t i = 0; i < r->n; i++) {
 		uuids[i] = r->guests[i].uuid;
 		for (size_t d = 0; d < r->guests[i].n_devs; d++)
 			devs[k++] = r->guests[i].devs[d].name;
 	}
+	r->uuids = uuids;
 	int rc = refuse_twice(uuids, r->n, "guest", err);
 	return rc < 0 ? rc : refuse_twice(devs, n_devs, "device", err);
 }
 
-static int plan_isolate(struct fg_filter *f, const struct fg_held *held, struct fg_batch *b, const void *request,
-			struct fg_error *err)
+static int plan_guests(struct fg_filter *f, struct fg_held *held, struct fg_batch *b, const struct isolate_request *r,
+		       struct fg_index *index, struct fg_error *err)
 {
-	const struct isolate_request *r = request;
-
-	if (!held->table && r->n)
-		fg_plan_table(b);
 	for (size_t i = 0; i < r->n; i++) {
 		fg_autofree struct fg_target *targets = NULL;
 		size_t n;
@@ -130,37 +140,58 @@ static int plan_isolate(struct fg_filter *f, const struct fg_held *held, struct 
 			return PLAN_AGAIN;
 		}
 		fg_plan_isolate(b, held, &r->guests[i], targets, n);
+		fg_index_targets(index, r->guests[i].uuid, targets, n);
 		if (b->len > FG_BATCH_BYTES_MAX)
 			return fg_error_set(err, FG_ELIMIT, "%zu guests make a transaction of over %d bytes", r->n,
 					    FG_BATCH_BYTES_MAX);
 	}
-	if (held->dormant && r->n)
-		fg_plan_wake(b);
 	return 0;
+}
+
+static int plan_isolate(struct fg_filter *f, struct fg_held *held, struct fg_batch *b, const void *request,
+			struct fg_error *err)
+{
+	const struct isolate_request *r = request;
+	struct fg_index index = { 0 };
+
+	if (r->n == 0)
+		return 0;
+	if (!held->table)
+		fg_plan_table(b);
+	int rc = plan_guests(f, held, b, r, &index, err);
+	if (rc == 0) {
+		fg_index_plan(b, held, &index, r->uuids, r->n);
+		if (held->dormant)
+			fg_plan_wake(b);
+	}
+	fg_index_free(&index);
+	return rc;
 }
 
 int fg_filter_isolate(struct fg_filter *f, const struct fg_filter_guest *guests, size_t n, struct fg_error *err)
 {
-	struct isolate_request r = { guests, n, NULL };
-	int rc = check_request(&r, err);
+	fg_autofree const char **uuids = fg_calloc(n, sizeof(*uuids));
+	struct isolate_request r = { .guests = guests, .n = n };
+	int rc = check_request(&r, uuids, err);
 
-	return rc < 0 ? rc : transact(f, plan_isolate, &r, err);
+	return rc < 0 ? rc : transact(f, plan_isolate, &r, r.uuids, n, err);
 }
 
 int fg_filter_arm(struct fg_filter *f, const struct fg_filter_guest *guest, const char *also, struct fg_error *err)
 {
-	struct isolate_request r = { guest, 1, also };
+	struct isolate_request r = { .guests = guest, .n = 1, .also = also };
 	struct fg_error first = FG_ERROR_INIT;
-	int rc = check_request(&r, err);
+	const char *uuid;
+	int rc = check_request(&r, &uuid, err);
 
 	if (rc < 0)
 		return rc;
-	rc = transact(f, plan_isolate, &r, &first);
+	rc = transact(f, plan_isolate, &r, &uuid, 1, &first);
 	if (rc == -FG_ENOTFOUND && also) {
 		/* Kernels before 6.16 know no hook for a device that is not there yet, and need none: the hook stays with
 		 * the device over a rename. */
 		r.also = NULL;
-		return transact(f, plan_isolate, &r, err);
+		return transact(f, plan_isolate, &r, &uuid, 1, err);
 	}
 	if (rc < 0 && err && !err->code)
 		*err = first;
@@ -172,14 +203,26 @@ struct release_request {
 	size_t n;
 };
 
-static int plan_release(struct fg_filter *f, const struct fg_held *held, struct fg_batch *b, const void *request,
+static int plan_release(struct fg_filter *f, struct fg_held *held, struct fg_batch *b, const void *request,
 			struct fg_error *err)
 {
 	const struct release_request *r = request;
 
 	(void)f;
 	(void)err;
+	struct fg_index index = { 0 };
+	size_t theirs, others;
+
+	fg_index_count(held, r->uuids, r->n, &theirs, &others);
+	if (theirs == 0)
+		return 0;
+	if (others == 0 && !held->foreign[0]) {
+		fg_plan_delete_table(b);
+		return 0;
+	}
 	fg_plan_release(b, held, r->uuids, r->n);
+	fg_index_plan(b, held, &index, r->uuids, r->n);
+	fg_index_free(&index);
 	return 0;
 }
 
@@ -199,5 +242,5 @@ int fg_filter_release(struct fg_filter *f, const char *const *uuids, size_t n, s
 	for (size_t i = 0; i < n; i++) /* each one once */
 		if (r.n == 0 || strcmp(texts[r.n - 1], texts[i]) != 0)
 			texts[r.n++] = texts[i];
-	return transact(f, plan_release, &r, err);
+	return transact(f, plan_release, &r, r.uuids, r.n, err);
 }

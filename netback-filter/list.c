@@ -174,7 +174,7 @@ int fg_filter_list(struct fg_filter *f, struct fg_filter_status **out, size_t *n
 		struct fg_filter_status *s = NULL;
 		size_t n = 0;
 		uint32_t before, after;
-		int rc = fg_held_read(&f->nft, &held, &before, err);
+		int rc = fg_held_read(&f->nft, NULL, 0, &held, &before, err);
 		if (rc < 0)
 			return rc;
 		int sys = list_once(f, &held, &s, &n);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 filter_sources := $(addprefix netback-filter/,\
 	guest.c ruleset.c ruleset_ip4.c ruleset_ip6.c ruleset_ok.c rule_nft.c \
-	netlink.c link.c held.c plan.c filter.c rules_dump.c verify.c list.c guest_json.c mark.c own.c owner.c restore.c status.c awake.c \
+	netlink.c link.c held.c index.c plan.c filter.c rules_dump.c verify.c list.c guest_json.c mark.c own.c owner.c restore.c status.c awake.c \
 	packet.c simulate.c pcap.c batch.c)
 $(eval $(call library,fgfilter,$(filter_sources),libnftnl libmnl jansson))
 $(eval $(call program,netback-filter,netback-filter/main.c netback-filter/args.c netback-filter/simulate_cmd.c,fgfilter fixgate,jansson))
@@ -26,7 +26,7 @@ fuzz-filter: $(addprefix $(O)/fuzz/,$(filter_fuzz_targets)) ## fuzz the filter's
 
 $(eval $(call unit_test,unit/netback-filter/test_owner,test/unit/netback-filter/test_owner.c,fgfilter fixgate,jansson))
 QUICK_TESTS += test/netns/filter_frames.py test/netns/filter_state.py test/netns/filter_flows.py \
-	test/netns/filter_random.py test/netns/filter_crash.py test/netns/vif_fixgate.py test/netns/restore.py
+	test/netns/filter_random.py test/netns/filter_crash.py test/netns/filter_index.py test/netns/vif_fixgate.py test/netns/restore.py
 EXTRA += $(O)/bin/vif-fixgate
 
 $(O)/bin/vif-fixgate: netback-filter/vif-fixgate

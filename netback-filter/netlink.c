@@ -177,6 +177,7 @@ void fg_batch_clear(struct fg_batch *b)
 {
 	b->len = b->head;
 	b->changes = 0;
+	b->chains = 0;
 }
 
 struct nlmsghdr *fg_batch_msg(struct fg_batch *b, uint16_t type, uint16_t flags)

@@ -46,6 +46,7 @@ struct fg_batch {
 	size_t changes; /* messages between begin and end */
 	size_t last; /* offset of the last message */
 	size_t head; /* bytes of its beginning */
+	long chains; /* made less deleted */
 };
 void fg_batch_init(struct fg_batch *b, uint32_t generation);
 /* A new message; there is room for one rule or chain behind it.  Valid until the next call.  Then fg_batch_add it. */

@@ -30,25 +30,28 @@ static void add_target(const struct fg_held *held, const char *uuid, const struc
 	}
 }
 
-static int named_target(struct fg_netlink *route, const struct fg_held *held, const char *uuid,
+static int named_target(struct fg_netlink *route, struct fg_held *held, const char *uuid,
 			const struct fg_filter_dev *dev, const char *also, struct fg_target *out, struct fg_error *err)
 {
 	struct fg_link link;
+	char other[37];
 	int rc = fg_link_get(route, dev->name, &link, err);
 
 	if (rc == 0)
 		rc = fg_link_is_guests(&link, err);
 	if (rc < 0)
 		return rc;
-	const struct fg_held_chain *other = fg_held_other(held, uuid, link.ifindex);
-	if (other)
+	rc = fg_held_other(held, uuid, link.ifindex, other, err);
+	if (rc < 0)
+		return rc;
+	if (other[0])
 		return fg_error_set(err, FG_EREFUSED, "%s is isolated for guest %s: release that first", dev->name,
-				    other->uuid);
+				    other);
 	add_target(held, uuid, &link, dev->mac, also, out);
 	return 0;
 }
 
-int fg_plan_targets(struct fg_netlink *route, const struct fg_held *held, const struct fg_filter_guest *guest,
+int fg_plan_targets(struct fg_netlink *route, struct fg_held *held, const struct fg_filter_guest *guest,
 		    const char *also, struct fg_target **out, size_t *n_out, struct fg_error *err)
 {
 	size_t n_held, n = 0;
@@ -112,7 +115,7 @@ void fg_plan_wake(struct fg_batch *b)
 	fg_batch_add(b, nlh);
 }
 
-static void delete_table(struct fg_batch *b)
+void fg_plan_delete_table(struct fg_batch *b)
 {
 	struct nlmsghdr *nlh = fg_batch_msg(b, NFT_MSG_DELTABLE, 0);
 
@@ -120,13 +123,14 @@ static void delete_table(struct fg_batch *b)
 	fg_batch_add(b, nlh);
 }
 
-static void delete_chain(struct fg_batch *b, const char *name)
+void fg_plan_delete_chain(struct fg_batch *b, const char *name)
 {
 	struct nlmsghdr *nlh = fg_batch_msg(b, NFT_MSG_DELCHAIN, 0);
 
 	mnl_attr_put_strz(nlh, NFTA_CHAIN_TABLE, FG_FILTER_TABLE);
 	mnl_attr_put_strz(nlh, NFTA_CHAIN_NAME, name);
 	fg_batch_add(b, nlh);
+	b->chains--;
 }
 
 static void flush_chain(struct fg_batch *b, const char *name)
@@ -145,6 +149,12 @@ static void make_chain(struct fg_batch *b, struct nftnl_chain *chain)
 	nftnl_chain_nlmsg_build_payload(nlh, chain);
 	fg_batch_add(b, nlh);
 	nftnl_chain_free(chain);
+	b->chains++;
+}
+
+void fg_plan_make_plain_chain(struct fg_batch *b, const char *name, const char *comment)
+{
+	make_chain(b, fg_chain_to_nft(name, FG_DIR_FROM_GUEST, NULL, "", comment));
 }
 
 static void make_rule(struct fg_batch *b, struct nftnl_rule *rule)
@@ -195,7 +205,7 @@ static void fill(struct fg_batch *b, const char *uuid, const struct fg_target *t
 			make_chain(b, fg_chain_to_nft(names[id], dir, id == FG_CHAIN_BASE ? t->name : NULL, t->also,
 						      comment));
 		else if (!wanted && exists[id])
-			delete_chain(b, names[id]);
+			fg_plan_delete_chain(b, names[id]);
 	}
 	/* A chain is filled before one that goes to it, so nothing ever leads into an empty chain. */
 	for (int id = FG_CHAIN_COUNT - 1; id >= 0; id--)
@@ -214,7 +224,7 @@ void fg_plan_isolate(struct fg_batch *b, const struct fg_held *held, const struc
 		if (stays(&c[i], target_of(&c[i], targets, n)))
 			flush_chain(b, c[i].name);
 		else
-			delete_chain(b, c[i].name);
+			fg_plan_delete_chain(b, c[i].name);
 	}
 	for (size_t k = 0; k < n; k++) {
 		struct fg_ruleset set;
@@ -233,19 +243,11 @@ void fg_plan_isolate(struct fg_batch *b, const struct fg_held *held, const struc
 
 void fg_plan_release(struct fg_batch *b, const struct fg_held *held, const char *const *uuids, size_t n)
 {
-	size_t mine = 0, n_held;
+	size_t n_held;
 
-	for (size_t i = 0; i < n; i++) {
-		fg_held_guest(held, uuids[i], &n_held);
-		mine += n_held;
-	}
-	if (mine == held->n && held->table && !held->foreign[0] && mine > 0) {
-		delete_table(b);
-		return;
-	}
 	for (size_t i = 0; i < n; i++) {
 		const struct fg_held_chain *c = fg_held_guest(held, uuids[i], &n_held);
 		for (size_t k = 0; k < n_held; k++)
-			delete_chain(b, c[k].name);
+			fg_plan_delete_chain(b, c[k].name);
 	}
 }

@@ -22,11 +22,14 @@ struct fg_target {
 
 /* also: the name that the first device of the request is about to get, or NULL.
  * NOTFOUND, REFUSED as fg_filter_isolate. Caller frees *out with free. */
-int fg_plan_targets(struct fg_netlink *route, const struct fg_held *held, const struct fg_filter_guest *guest,
+int fg_plan_targets(struct fg_netlink *route, struct fg_held *held, const struct fg_filter_guest *guest,
 		    const char *also, struct fg_target **out, size_t *n, struct fg_error *err) FG_MUST_CHECK;
 void fg_plan_names(const struct fg_target *t, enum fg_dir dir, char names[FG_CHAIN_COUNT][FG_CHAIN_NAME_MAX]);
 
 void fg_plan_table(struct fg_batch *b);
+void fg_plan_delete_table(struct fg_batch *b);
+void fg_plan_delete_chain(struct fg_batch *b, const char *name);
+void fg_plan_make_plain_chain(struct fg_batch *b, const char *name, const char *comment);
 /* Takes the flag "dormant" off.  The kernel takes no new hook behind this in a batch, and warns about a hook that the same
  * batch deletes: hence fg_plan_hooks_go. */
 void fg_plan_wake(struct fg_batch *b);
@@ -35,7 +38,7 @@ bool fg_plan_hooks_go(const struct fg_held *held, const struct fg_filter_guest *
 		      size_t n);
 void fg_plan_isolate(struct fg_batch *b, const struct fg_held *held, const struct fg_filter_guest *guest,
 		     const struct fg_target *targets, size_t n);
-/* Delete the chains of the guests; the table too if nothing else is in it. */
+/* Delete the chains of the guests. */
 void fg_plan_release(struct fg_batch *b, const struct fg_held *held, const char *const *uuids, size_t n);
 
 #endif

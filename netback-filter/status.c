@@ -122,7 +122,7 @@ int fg_filter_status_of(struct fg_filter *f, const char *uuid, struct fg_filter_
 		struct fg_held held;
 		struct fg_filter_status *s = NULL;
 		uint32_t before, after;
-		int rc = fg_held_read(&f->nft, &held, &before, err);
+		int rc = fg_held_read(&f->nft, &uuid, 1, &held, &before, err);
 		if (rc < 0)
 			return rc;
 		int sys = read_guest(f, &held, uuid, &s);

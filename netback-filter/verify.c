@@ -120,8 +120,8 @@ static int verify_target(struct fg_filter *f, const struct fg_held *held, const 
 }
 
 /* As verify_chain; FG codes of fg_plan_targets come back in *rc_plan. */
-static int verify_once(struct fg_filter *f, const struct fg_held *held, const struct fg_filter_guest *guest,
-		       int *rc_plan, struct fg_error *err)
+static int verify_once(struct fg_filter *f, struct fg_held *held, const struct fg_filter_guest *guest, int *rc_plan,
+		       struct fg_error *err)
 {
 	fg_autofree struct fg_target *targets = NULL;
 	size_t n;
@@ -145,6 +145,7 @@ static int verify_once(struct fg_filter *f, const struct fg_held *held, const st
 
 int fg_filter_verify(struct fg_filter *f, const struct fg_filter_guest *guest, struct fg_error *err)
 {
+	bool all = false;
 	int rc = fg_filter_guest_check(guest, err);
 
 	if (rc < 0)
@@ -154,15 +155,18 @@ int fg_filter_verify(struct fg_filter *f, const struct fg_filter_guest *guest, s
 		struct fg_held held;
 		uint32_t before, after;
 		int rc_plan = 0;
-		rc = fg_held_read(&f->nft, &held, &before, err);
+		const char *uuid = guest->uuid;
+		rc = fg_held_read(&f->nft, all ? NULL : &uuid, 1, &held, &before, err);
 		if (rc < 0)
 			return rc;
 		int differs = verify_once(f, &held, guest, &rc_plan, &found);
+		bool doubtful = held.doubtful;
+		all |= doubtful;
 		fg_held_free(&held);
 		rc = fg_netlink_generation(&f->nft, &after, err);
 		if (rc < 0)
 			return rc;
-		if (differs == -EINTR || before != after)
+		if (differs == -EINTR || before != after || doubtful)
 			continue;
 		if (differs < 0)
 			return fg_error_errno(err, FG_EUNREACHABLE, -differs, "cannot read the rules of nf_tables");

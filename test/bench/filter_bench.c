@@ -21,7 +21,7 @@
  * Runs in the network namespace it is started in.
  */
 #include "netback-filter/filter.h"
-#include "netback-filter/plan.h"
+#include "netback-filter/index.h"
 
 #include <lib/util.h>
 
@@ -135,7 +135,11 @@ static void plan(struct bench *b, const struct fg_filter_guest *guests, size_t n
 	struct fg_held held;
 	uint32_t generation;
 
-	must(fg_held_read(&b->filter->nft, &held, &generation, &err), &err, "read");
+	fg_autofree const char **uuids = fg_calloc(n, sizeof(*uuids));
+	struct fg_index index = { 0 };
+	for (size_t i = 0; i < n; i++) /* numbered: sorted */
+		uuids[i] = guests[i].uuid;
+	must(fg_held_read(&b->filter->nft, uuids, n, &held, &generation, &err), &err, "read");
 	fg_batch_init(batch, generation);
 	if (!held.table)
 		fg_plan_table(batch);
@@ -145,7 +149,10 @@ static void plan(struct bench *b, const struct fg_filter_guest *guests, size_t n
 		must(fg_plan_targets(&b->filter->route, &held, &guests[i], NULL, &targets, &n_targets, &err), &err,
 		     "targets");
 		fg_plan_isolate(batch, &held, &guests[i], targets, n_targets);
+		fg_index_targets(&index, guests[i].uuid, targets, n_targets);
 	}
+	fg_index_plan(batch, &held, &index, uuids, n);
+	fg_index_free(&index);
 	fg_held_free(&held);
 }
 
