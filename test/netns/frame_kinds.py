@@ -229,7 +229,72 @@ def from_guest_hostile():
         ("IPv6 jumbogram", e6(ip6(G6, S6, 0, b"\x06\0\xc2\4\0\1\0\0" + seg6, length=0)), None),
         ("version 4 in an IPv6 frame", e6(t6(version=4)), None),
     ]
-    return out
+    return out + from_guest_evasions()
+
+
+def from_guest_evasions():
+    """One header inside or before another, odd values, and the guest in somebody else's part."""
+    good, seg6 = e4(t4()), tcp(G6, S6, 40000, PORT)
+    pad = b"\0\1\4\0\0\0\0"  # length 0, PadN: behind a next header it is a header of options
+    advert = icmp6(GL, "ff02::1", 134, 0, b"\x40\0\x07\x08" + b"\0" * 8 + option(1, GM))
+    zero = udp(G4, S4, 40000, PORT, b"x" * 20)
+    offer = udp(G4, "255.255.255.255", 67, 68, dhcp(2, OM, 2))
+
+    def to_all(payload, nexthdr, hops=255):
+        return e6(ip6(GL, "ff02::1", nexthdr, payload, hops=hops), group_mac("ff02::1"))
+    return [
+        ("three tags", tagged(good, (0x88a8, 5), (0x8100, 6), (0x8100, 7)), "vlan"),
+        ("tag behind an old tag", tagged(good, (0x9100, 5), (0x8100, 6)), "ethertype"),
+        ("tagged, an EAPOL frame behind it", tagged(eth(SM, GM, 0x888e, b"\1\1\0\0" + b"\0" * 42), (0x8100, 5)), "vlan"),
+        ("tag with the VID 4095", tagged(good, (0x8100, 0xfff)), "vlan"),
+        ("MPLS multicast", eth(mac("01:00:5e:80:00:01"), GM, 0x8848, b"\0\0\1\x40" + t4()), "ethertype"),
+        ("FCoE", eth(SM, GM, 0x8906, b"\0" * 46), "ethertype"),
+        ("TRILL", eth(mac("01:80:c2:00:00:40"), GM, 0x22f3, b"\0" * 46), "ethertype"),
+        ("Profinet", eth(BROADCAST, GM, 0x8892, b"\0" * 46), "ethertype"),
+        ("HSR", eth(mac("01:15:4e:00:01:00"), GM, 0x892f, b"\0" * 46), "ethertype"),
+        ("NSH with Ethernet", eth(SM, GM, 0x894f, b"\0\x06\1\3\0\0\0\xff" + good), "ethertype"),
+        ("loopback protocol", eth(SM, GM, 0x9000, b"\0\0\2\0" + OM + b"\0" * 36), "ethertype"),
+        ("ethertype ffff", eth(SM, GM, 0xffff, b"\0" * 46), "ethertype"),
+        ("ARP operation 0", ea(arp(0, GM, G4, Z, S4)), "arp"),
+        ("ARP operation 256", ea(arp(256, GM, G4, Z, S4)), "arp"),
+        ("ARP with lengths 0", ea(arp(1, GM, G4, Z, S4, hlen=0, plen=0)), "arp"),
+        ("ARP for the broadcast address", ea(arp(1, GM, G4, Z, "255.255.255.255")), "arp"),
+        ("strict source route", e4(t4(options=b"\x89\x07\x04" + a4(O4) + b"\0")), "ip-options"),
+        ("time stamp option", e4(t4(options=b"\x44\x08\x05\0" + b"\0" * 4)), "ip-options"),
+        ("security option", e4(t4(options=b"\x82\x0b" + b"\0" * 9 + b"\0")), "ip-options"),
+        ("header of 60 bytes", e4(t4(options=b"\1" * 40)), "ip-options"),
+        ("source route and a fragment", e4(t4(options=b"\x83\x07\x04" + a4(O4) + b"\0", frag=0x2000)), "ip-options"),
+        ("total length 0", e4(t4(total=0)), "length"),
+        ("total length 65535", e4(t4(total=65535)), None),
+        ("UDP without a checksum, to the server's port", e4(ip4(G4, S4, 17, zero[:6] + b"\0\0" + zero[8:])), "protocol"),
+        ("UDP-Lite", e4(ip4(G4, S4, 136, udp(G4, S4, 40000, PORT, b"x"))), "protocol"),
+        ("protocol 0", e4(ip4(G4, S4, 0, tcp(G4, S4, 40000, PORT))), "protocol"),
+        ("protocol 255", e4(ip4(G4, S4, 255, tcp(G4, S4, 40000, PORT))), "protocol"),
+        ("DHCP offer: the guest as a server", e4(ip4(G4, "255.255.255.255", 17, offer), BROADCAST), "protocol"),
+        ("TCP, no flags, elsewhere", e4(ip4(G4, O4, 6, tcp(G4, O4, 40000, PORT, flags=0)), OM), "wrong-address"),
+        ("TCP, all flags, elsewhere", e4(ip4(G4, O4, 6, tcp(G4, O4, 40000, PORT, flags=0xff)), OM), "wrong-address"),
+        ("RST into another's connection", e4(ip4(O4, S4, 6, tcp(O4, S4, 40000, PORT, flags=0x04))), "spoofed-address"),
+        ("advertisement of a router behind options", to_all(b"\x3a" + pad + advert, 60), "extension-header"),
+        ("advertisement of a router behind two headers of options", to_all(b"\x3c" + pad + b"\x3a" + pad + advert, 60), "extension-header"),
+        ("advertisement of a router behind hop-by-hop", to_all(b"\x3a" + pad + advert, 0), "extension-header"),
+        ("advertisement of a router behind routing", to_all(b"\x3a\0\0\0\0\0\0\0" + advert, 43), "extension-header"),
+        ("advertisement of a router in a fragment", to_all(b"\x3a\0\0\1\0\0\0\1" + advert, 44), "fragment"),
+        ("the same behind options, so that the first has no ICMPv6", to_all(b"\x3c\0\0\1\0\0\0\1" + b"\x3a" + pad, 44), "fragment"),
+        ("solicitation behind options", e6(ip6(G6, S6, 60, b"\x3a" + pad + ns(G6, S6, S6, option(1, GM)), hops=255)), "extension-header"),
+        ("TCP behind three headers", e6(ip6(G6, S6, 0, b"\x3c" + pad + b"\x2b" + pad + b"\6\0\0\0\0\0\0\0" + seg6)), "extension-header"),
+        ("IPv6 UDP-Lite", e6(ip6(G6, S6, 136, udp(G6, S6, 40000, PORT, b"x"))), "extension-header"),
+        ("IPv6 shim", e6(ip6(G6, S6, 140, b"\6\0\0\0\0\0\0\0" + seg6)), "extension-header"),
+        ("IPv6 host identity", e6(ip6(G6, S6, 139, b"\6\0\0\0\0\0\0\0" + seg6)), "extension-header"),
+        ("IPv6 length 0", e6(t6(length=0)), "length"),
+        ("IPv6 length shorter than TCP", e6(t6(length=8)), "length"),
+        ("advertisement with override, solicited by nobody", to_all(na(GL, "ff02::1", S6, option(2, GM), 0x20000000), 58), "neighbour"),
+        ("advertisement of the server's address to the gateway", e6(ip6(G6, W6, 58, na(G6, W6, S6, option(2, GM), 0x20000000), hops=255), WM),
+         "spoofed-address"),
+        ("solicitation with two options", e6(ip6(G6, S6, 58, ns(G6, S6, S6, option(1, GM) * 2), hops=255)), "neighbour"),
+        ("solicitation with an option of length 0", e6(ip6(G6, S6, 58, ns(G6, S6, S6, b"\1\0" + GM), hops=255)), "spoofed-neighbour"),
+        ("inverse solicitation", to_all(icmp6(GL, "ff02::1", 141, 0, b"\0" * 4 + option(1, GM) + option(2, SM)), 58), "neighbour"),
+        ("certification path", to_all(icmp6(GL, "ff02::1", 148, 0, b"\0" * 20), 58), "neighbour"),
+    ]
 
 
 def from_guest_known():
@@ -250,6 +315,8 @@ def from_guest_legit(known):
     probe = ip6(G6, S6, 58, ns(G6, S6, S6), hops=255)
     answer = ip6(G6, S6, 58, na(G6, S6, G6, option(2, GM)), hops=255)
     request, reply = arp(1, GM, G4, Z, S4), arp(2, GM, G4, SM, S4)
+    bare = b"\x45\xbb" + t4()[2:10] + b"\0\0" + t4()[12:20]
+    marked = bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:] + t4()[20:]
     q = SM if known else BROADCAST
     g = SM if known else group_mac(sn)
     return [
@@ -257,6 +324,10 @@ def from_guest_legit(known):
         ("TCP over IPv4, don't fragment", e4(t4(frag=0x4000)), e4(t4(frag=0x4000))),
         ("TCP over IPv4, padded to 60 bytes", e4(t4() + b"\0" * 6), e4(t4() + b"\0" * 6)),
         ("TCP over IPv6", e6(t6()), e6(t6())),
+        ("TCP over IPv6 with class and flow label", e6(b"\x6b\x8a\xbc\xde" + t6()[4:]), e6(b"\x6b\x8a\xbc\xde" + t6()[4:])),
+        ("TCP with class and congestion bits", e4(marked), e4(marked)),
+        ("TCP, urgent", e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, flags=0x38))), e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, flags=0x38)))),
+        ("TCP, no flags", e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, flags=0))), e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, flags=0)))),
         ("ARP request", ea(request), ea(request, q)),
         ("ARP request, padded to 60 bytes", ea(request + b"\0" * 18), ea(request + b"\0" * 18, q)),
         ("ARP request, unicast", ea(request, SM), ea(request, SM)),
