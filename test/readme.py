@@ -20,6 +20,7 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BIN = os.environ.get("FG_BIN", os.path.join(TOP, "build/bin"))
 IN_DOM0 = ("fixgated", "systemctl", "fixgatectl")
+ENROL = "fixgatectl enrol "     # goes without Xen
 WEB1 = {"uuid": "f19a0000-0000-4000-8000-000000000011", "name": "web1", "toolstack": "xl", "state": "running",
         "identity": "config", "nics": [{"mac": "00:16:3e:99:00:11", "addresses": ["192.0.2.11"]}]}
 
@@ -67,7 +68,7 @@ def main():
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     targets = subprocess.run(["make", "-s", "help"], cwd=TOP, stdout=subprocess.PIPE, text=True, check=True).stdout
-    server = None
+    server = code = None
     with tempfile.TemporaryDirectory(prefix="fixgate-readme-") as work:
         os.symlink(os.path.join(TOP, "docs"), os.path.join(work, "docs"))
         store = os.path.join(work, "server")
@@ -78,9 +79,10 @@ def main():
                     known = [w for w in argv[1:] if re.fullmatch("[a-z-]+", w)]
                     ok(all(f"make {w} " in targets for w in known if w != "make"), command)
                     continue
-                if argv[0] in IN_DOM0:
+                if argv[0] in IN_DOM0 and not command.startswith(ENROL):
                     continue
-                argv = [a.replace("/var/lib/fixgate-server", store).replace("192.0.2.10", "127.0.0.1") for a in argv]
+                argv = [a.replace("/var/lib/fixgate-server", store).replace("192.0.2.10:8443", f"127.0.0.1:{port}")
+                        .replace("192.0.2.10", "127.0.0.1").replace("CODE", code or "CODE") for a in argv]
                 argv[0] = os.path.join(BIN, argv[0])
                 if argv[1] == "init":
                     argv += ["--port", str(port)]
@@ -88,12 +90,18 @@ def main():
                     server = subprocess.Popen(argv + ["--listen", f"127.0.0.1:{port}"], cwd=work,
                                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                     ok(wait_listening(server, port), command)
-                    status = announce(port, os.path.join(work, "xen1"), os.path.join(work, "xen1", "server-ca.pem"))
-                    ok(status == 200, "the enrolled host can tell its guests", f"HTTP {status}")
                     continue
+                host = os.path.join(work, "xen1")
+                if command.startswith(ENROL):
+                    argv += ["--dir", host]
                 result = subprocess.run(argv, cwd=work, capture_output=True, text=True, timeout=60,
                                         stdin=subprocess.DEVNULL)
                 ok(result.returncode == 0, command, result.stdout + result.stderr)
+                if argv[1:3] == ["enrol", "xen1"]:
+                    code = result.stdout.strip()
+                if command.startswith(ENROL):
+                    status = announce(port, host, os.path.join(host, "server-ca.pem"))
+                    ok(status == 200, "the enrolled host can tell its guests", f"HTTP {status}")
             ok('"offered"' in result.stdout, "the list of clients shows the offer", result.stdout)
         finally:
             if server:

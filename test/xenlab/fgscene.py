@@ -2,7 +2,7 @@
 """Fixgate in the lab: the fix server outside dom0, the agent in dom0, a signed fix, and what scenarios ask of them.
 
     scene = Scene(lab, workdir)
-    scene.install(); scene.server_start(); scene.agent_start()
+    scene.server_init(); scene.server_start(); scene.install(); scene.agent_start()
     scene.publish(scene.bundle("fgdemo-1.1"))
     scene.offer("fgdemo-1.1", ["web1"])
     scene.wait_status("web1", "fgdemo-1.1", {"fixed"}, 300)
@@ -89,7 +89,6 @@ class Scene:
         self.keygen()
         self.run("fixgate-server", "init", "--dir", self.server_dir, "--address", f"{SERVER4},{SERVER6}",
                  "--port", PORT, "--trust", self.trust)
-        self.run("fixgate-server", "enrol", "dom0", "--dir", self.server_dir, "--out", os.path.join(self.work, "dom0"))
 
     def server_start(self):
         log = open(os.path.join(self.work, "server.log"), "ab")
@@ -173,6 +172,14 @@ class Scene:
             argv += ["--guest", guest]
         self.admin(*argv, *(["--force"] if force else []))
 
+    def rollout(self, fix, guests, waves):
+        """The fix for these guests, wave after wave; the rollout's number."""
+        select = ",".join("name=" + guest for guest in guests)
+        return json.loads(self.admin("rollout", "create", fix, "--select", select, "--waves", waves, "--json").stdout)["id"]
+
+    def rollout_show(self, number):
+        return json.loads(self.admin("rollout", "show", number, "--targets", "--json").stdout)
+
     # --- the agent in dom0 ----------------------------------------------------------------------------------------
 
     def config(self, **policy):
@@ -190,7 +197,7 @@ class Scene:
             "[deadlines]", "shutdown = 60", "health = 240", ""])
 
     def install(self, **policy):
-        """`make install` into a stage, the stage into dom0, and what enrolment gave."""
+        """`make install` into a stage, the stage into dom0; dom0 enrols with a one-time code at the server that runs."""
         stage = os.path.join(self.work, "stage")
         shutil.rmtree(stage, ignore_errors=True)
         subprocess.run(["make", "-s", "--no-print-directory", "install", f"DESTDIR={stage}", "PREFIX=/usr",
@@ -203,12 +210,15 @@ class Scene:
         self._merge(stage, "/")
         etc = os.path.join(self.work, "etc")
         shutil.rmtree(etc, ignore_errors=True)
-        shutil.copytree(os.path.join(self.work, "dom0"), etc)
+        os.mkdir(etc)
         shutil.copytree(self.trust, os.path.join(etc, "trust"))
         with open(os.path.join(etc, "agent.conf"), "w", encoding="utf-8") as f:
             f.write(self.config(**policy))
         self._merge(etc, "/etc/fixgate")
-        self.lab.dom0("chmod 700 /etc/fixgate; fixgated --check-config")
+        code = self.run("fixgate-server", "enrol", "dom0", "--dir", self.server_dir).stdout
+        self.lab.dom0(f"chmod 700 /etc/fixgate; fixgatectl enrol --server {SERVER4}:{PORT} --code - --dir /etc/fixgate",
+                      input=code)
+        self.lab.dom0("fixgated --check-config")
 
     def reconfigure(self, **policy):
         self.lab.put_text(self.config(**policy), "/etc/fixgate/agent.conf")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job on the emulated Xen: publish, offer, and from there nobody touches anything.
+"""The main job on the emulated Xen: enrol, publish, begin a rollout, and from there nobody touches anything.
 
 run() does it and leaves the artefacts; checks() looks at the artefacts only. `test/xenlab/demo` shows it to a person,
 the scenario main_job runs it as a test.
@@ -22,6 +22,7 @@ from fgscene import Scene
 
 FIX = "fgdemo-1.1"
 OFFERED = ("web1", "web2", "db1")
+WAVES = "1,100%"            # web1, whose UUID is the first, then the others
 WANTED = {"web1": {"fixed"}, "web2": {"not-needed", "not-applicable"}, "db1": {"fixed"}}
 BYSTANDERS = ("web2", "idle1")
 
@@ -42,24 +43,28 @@ def run(lab, out, say=lambda text: None, progress=lambda text: None):
     wait_for(lambda: all(pcapread.sent_by(os.path.join(out, "forbidden.pcap"), {g.mac}, 0, time.time())
                          for g in GUESTS.values()), 60, "all four guests to be heard at the forbidden host")
 
-    say("fix server: keys, certificates, enrolment of the host")
+    say("fix server: keys, certificates, database")
     scene.server_init()
     scene.server_start()
-    say("agent: installed in dom0 and started")
+    say("agent: installed in dom0, enrolled with a one-time code, started")
     scene.install()
     scene.agent_start()
     wait_for(lambda: len([c for c in scene.clients() if c["name"] in GUESTS]) == 4, 90, "the server to know all guests")
-    say("fix: built, signed, verified, published")
     path = scene.bundle(FIX)
     shutil.copy(path, out)
     shutil.copytree(scene.trust, os.path.join(out, "trust"))
     scene.publish(path)
+    say(f"fix: built, signed, verified, published; {scene.admin('catalogue').stdout.splitlines()[0]}")
     banners = {name: lab.banner(name) for name in GUESTS}
     say("before: " + ", ".join(f"{n} answers '{b}'" for n, b in sorted(banners.items())))
     began = time.time()
-    scene.offer(FIX, OFFERED)
-    say(f"offered to {', '.join(OFFERED)}; from here nobody touches anything")
+    rollout = scene.rollout(FIX, OFFERED, WAVES)
+    say(f"rollout {rollout}: {', '.join(OFFERED)} in waves of {WAVES}; from here nobody touches anything")
     _follow(scene, began, say, progress)
+    wait_for(lambda: scene.rollout_show(rollout)["state"] == "done", 30, "the rollout to be done")
+    say(f"rollout {rollout} is done", time.time() - began)
+    with open(os.path.join(out, "rollout.json"), "w", encoding="utf-8") as f:
+        json.dump(scene.rollout_show(rollout), f, indent=1)
     result = {name: lab.banner(name) for name in GUESTS}
     wait_for(lambda: all("fixed" in lab.banner(n) for n in ("web1", "db1")), 120, "web1 and db1 to answer 'fixed'")
     result = {name: lab.banner(name) for name in GUESTS}
@@ -191,6 +196,12 @@ def checks(out):
     for name, guest in GUESTS.items():
         client = clients.get(name, {})
         yield client.get("uuid") == guest.uuid and client.get("mac") == guest.mac, f"the list names {name} with UUID and MAC"
+    with open(os.path.join(out, "rollout.json"), encoding="utf-8") as f:
+        rollout = json.load(f)
+    yield (rollout["state"], rollout["waves"]) == ("done", [{"ok": 1}, {"ok": 2}]), f"the rollout: {rollout['waves']}"
+    first = {name: when(events, name, "offered") for name in OFFERED}
+    yield first["web1"] and all(first[n] and first[n] >= when(events, "web1", "done") for n in ("web2", "db1")), \
+        "the second wave began when web1 was done"
     with open(os.path.join(out, "summary.json"), encoding="utf-8") as f:
         summary = json.load(f)
     yield summary["after"] == {"web1": "fixed 1.1", "web2": "fixed 1.1", "db1": "fixed 1.1", "idle1": "vulnerable 1.0"}, \
