@@ -49,7 +49,6 @@ static void issue(const struct fg_pki_ca *ca, const struct fg_pki_csr *csr, stru
 	struct fg_error err = FG_ERROR_INIT;
 	struct fg_pki_issued issued;
 	fg_autofree char *pem = NULL;
-	fg_autofclose FILE *f = fopen(file, "we");
 
 	must(fg_pki_certify(ca, &request, csr, &pem, &issued, &err), &err);
 	const struct fg_store_cert cert = { .serial = issued.serial,
@@ -58,7 +57,11 @@ static void issue(const struct fg_pki_ca *ca, const struct fg_pki_csr *csr, stru
 					    .not_after_s = issued.not_after_s,
 					    .issued_ms = fg_now_ms() };
 	must(fg_store_cert_add(store, &cert, "load_certs", "enrol", &err), &err);
-	if (!f || fputs(pem, f) < 0) {
+	FILE *f = fopen(file, "we");
+	bool written = f && fputs(pem, f) >= 0;
+	if (f && fclose(f) != 0)
+		written = false;
+	if (!written) {
 		perror(file);
 		exit(2);
 	}

@@ -55,10 +55,14 @@ static bool again(struct fg_load_conn *c, int rc, const char *doing)
 /* "Content-Length: N" and the status of a complete head. */
 static bool head_parse(struct fg_load_conn *c)
 {
+	static const char version[] = "HTTP/1.1 ";
 	const char *line = c->head;
 	bool length = false;
 
-	if (sscanf(c->head, "HTTP/1.1 %d", &c->reply.status) != 1)
+	if (strncmp(line, version, sizeof(version) - 1) != 0)
+		return false;
+	c->reply.status = (int)strtol(line + sizeof(version) - 1, NULL, 10);
+	if (c->reply.status < 100 || c->reply.status > 599)
 		return false;
 	c->body_left = 0;
 	while ((line = strstr(line, "\r\n"))) {

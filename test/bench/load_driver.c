@@ -335,5 +335,6 @@ int main(int argc, char **argv)
 	printf("%" PRIu64 " %" PRIu64 " %.6f %.6f %.6f %" PRIu64 " %.3f\n", d.requests, d.bytes,
 	       end.wall - d.began.wall, end.servers - d.began.servers, end.own - d.began.own, d.errors,
 	       d.slowest * 1000);
+	event_free(input);
 	return 0;
 }
