@@ -100,7 +100,7 @@ static void stopped_stop(struct fg_job *job)
 		return;
 	int64_t deadline = (int64_t)policy.shutdown_ms + policy.acpi_ms + policy.destroy_ms + FG_ASK_MS;
 	struct fg_call *call = fg_job_wait(job, "the guest to be gone", deadline, stopped_again);
-	t->ops->stop(t->ts, job->r.guest, &policy, on_step, fg_call_done, call);
+	t->ops->stop(t->ts, &job->guest, &policy, on_step, fg_call_done, call);
 }
 
 static void stopped_again(struct fg_job *job, int rc, const struct fg_error *err)

@@ -100,7 +100,7 @@ static void stop(struct fg_job *job)
 		return;
 	int64_t deadline = (int64_t)policy.shutdown_ms + policy.acpi_ms + policy.destroy_ms + LADDER_SLACK_MS;
 	struct fg_call *call = fg_job_wait(job, "the guest to stop", deadline, on_stopped);
-	t->ops->stop(t->ts, job->r.guest, &policy, on_step, fg_call_done, call);
+	t->ops->stop(t->ts, &job->guest, &policy, on_step, fg_call_done, call);
 }
 
 static void on_step(void *arg, const char *what)

@@ -81,8 +81,8 @@ void lv_events_deafen(struct lv_ts *ts);
 void lv_changed(struct lv_ts *ts, const char *uuid);
 
 /* libvirt_stop.c */
-void lv_stop(struct fg_toolstack *ts, const char *uuid, const struct fg_stop_policy *policy, fg_ts_step_cb *step,
-	     fg_ts_done_cb *cb, void *arg);
+void lv_stop(struct fg_toolstack *ts, const struct fg_guest *last, const struct fg_stop_policy *policy,
+	     fg_ts_step_cb *step, fg_ts_done_cb *cb, void *arg);
 void lv_stop_changed(struct lv_ts *ts, const char *uuid);
 void lv_stop_free_all(struct lv_ts *ts);
 

@@ -2,7 +2,7 @@
 /*
  * The stop ladder on libvirt.  One call is under way at a time; its end, a life-cycle event and the deadline of the rung
  * lead on.  In this order: looked -> rung (shutdown, ACPI, destroy) -> asked -> [event or deadline] -> looked … ->
- * wait_gone -> all_gone -> stop_end.
+ * make_sure -> sure -> looked -> wait_gone -> all_gone -> stop_end.
  */
 #include "dom0-agent/toolstack/gone.h"
 #include "dom0-agent/toolstack/libvirt_private.h"
@@ -17,12 +17,14 @@ struct lv_stop {
 	LIST_ENTRY(lv_stop) link;
 	struct lv_ts *ts;
 	char uuid[37];
+	uint32_t last_domid; /* as the caller saw it last */
 	struct fg_stop_policy policy;
 	enum lv_rung rung;
 	bool calling; /* a call is under way */
 	bool changed; /* an event came meanwhile: look again */
 	bool late; /* the rung's deadline passed */
 	bool known; /* domid and files are */
+	bool ended; /* a destroy found it off, or ended it: "off" is no moment of a reboot */
 	uint32_t domid;
 	char **files;
 	size_t n_files;
@@ -39,6 +41,8 @@ static void looked(struct lv_call *call);
 static void rung_begin(struct lv_stop *stop, enum lv_rung rung);
 static void asked(struct lv_call *call);
 static void go_on(struct lv_stop *stop);
+static void make_sure(struct lv_stop *stop);
+static void sure(struct lv_call *call);
 static void wait_gone(struct lv_stop *stop);
 static void all_gone(void *arg, int rc, const struct fg_error *err);
 static void stop_end(struct lv_stop *stop, int rc, const struct fg_error *err);
@@ -81,14 +85,18 @@ static void deadline_passed(evutil_socket_t fd, short what, void *arg)
 		look(stop); /* the last look decides, not the clock alone */
 }
 
-void lv_stop(struct fg_toolstack *opaque, const char *uuid, const struct fg_stop_policy *policy, fg_ts_step_cb *step_cb,
-	     fg_ts_done_cb *cb, void *arg)
+static void remember_files(struct lv_stop *stop, const struct fg_guest *g);
+
+void lv_stop(struct fg_toolstack *opaque, const struct fg_guest *last, const struct fg_stop_policy *policy,
+	     fg_ts_step_cb *step_cb, fg_ts_done_cb *cb, void *arg)
 {
 	struct lv_ts *ts = (struct lv_ts *)opaque;
 	struct lv_stop *stop = fg_calloc(1, sizeof(*stop));
 
 	stop->ts = ts;
-	snprintf(stop->uuid, sizeof(stop->uuid), "%s", uuid);
+	snprintf(stop->uuid, sizeof(stop->uuid), "%s", last->uuid);
+	stop->last_domid = last->domid;
+	remember_files(stop, last);
 	stop->policy = *policy;
 	stop->step = step_cb;
 	stop->cb = cb;
@@ -122,26 +130,39 @@ static void look(struct lv_stop *stop)
 	lv_call_post(call);
 }
 
+static void remember_files(struct lv_stop *stop, const struct fg_guest *g)
+{
+	for (size_t i = 0; i < stop->n_files; i++)
+		free(stop->files[i]);
+	free(stop->files);
+	stop->n_files = 0;
+	stop->files = fg_calloc(g->n_disks + 1, sizeof(char *));
+	for (size_t i = 0; i < g->n_disks; i++)
+		if (!g->disks[i].block && !g->disks[i].readonly && g->disks[i].target && g->disks[i].target[0] == '/')
+			stop->files[stop->n_files++] = fg_strdup(g->disks[i].target);
+}
+
 static void remember(struct lv_stop *stop, const struct fg_guest *g)
 {
 	stop->domid = g->domid;
-	if (stop->known)
-		return;
+	stop->ended = false;
+	if (!stop->known)
+		remember_files(stop, g);
 	stop->known = true;
-	stop->files = fg_calloc(g->n_disks + 1, sizeof(char *));
-	for (size_t i = 0; i < g->n_disks; i++)
-		if (!g->disks[i].block && !g->disks[i].readonly && g->disks[i].target[0] == '/')
-			stop->files[stop->n_files++] = fg_strdup(g->disks[i].target);
 }
 
 static void looked(struct lv_call *call)
 {
 	struct lv_stop *stop = call->op;
-	bool over = call->rc == -FG_ENOTFOUND || (call->rc == 0 && call->guests[0].state == FG_GUEST_OFF);
+	bool off = call->rc == 0 && call->guests[0].state == FG_GUEST_OFF;
 	bool paused = call->rc == 0 && call->guests[0].state == FG_GUEST_PAUSED;
 
 	stop->calling = false;
-	if (over) {
+	if (off && !stop->ended && stop->policy.destroy_ms) {
+		make_sure(stop);
+		return;
+	}
+	if (off || call->rc == -FG_ENOTFOUND) {
 		wait_gone(stop);
 		return;
 	}
@@ -224,6 +245,7 @@ static void asked(struct lv_call *call)
 
 	stop->calling = false;
 	if (call->rc == -FG_ENOTFOUND || (call->rc == 0 && stop->rung == RUNG_DESTROY)) {
+		stop->ended = true;
 		look(stop);
 		return;
 	}
@@ -238,18 +260,62 @@ static void asked(struct lv_call *call)
 	go_on(stop);
 }
 
+/*
+ * A guest that reboots under the xen driver is "off" for a moment: the driver destroys it and starts it anew as one job.
+ * Destroying is a job too, so its answer comes after that one's end: it was off, or it had come back and is ended now.
+ */
+static void make_sure(struct lv_stop *stop)
+{
+	struct lv_call *call = lv_call_new(stop->ts, LV_DESTROY, stop->uuid, sure);
+
+	stop->calling = true;
+	call->op = stop;
+	lv_call_post(call);
+}
+
+static void sure(struct lv_call *call)
+{
+	struct lv_stop *stop = call->op;
+
+	stop->calling = false;
+	if (call->rc < 0 && call->rc != -FG_ENOTFOUND) {
+		stop_end(stop, call->rc, &call->err);
+		return;
+	}
+	stop->ended = true;
+	look(stop);
+}
+
+/* What its last life may have left is looked for by that one's domid; 0: the number is another guest's by now. */
+static int last_domid(struct lv_stop *stop, uint32_t *out, struct fg_error *err)
+{
+	fg_autofree char *vm = NULL;
+	int rc = 0;
+
+	*out = stop->domid ? stop->domid : stop->last_domid;
+	if (stop->domid || !stop->last_domid)
+		return 0;
+	rc = fg_xs_read(stop->ts->xs, &vm, err, "/local/domain/%u/vm", stop->last_domid);
+	if (rc == 0 && (strncmp(vm, "/vm/", 4) != 0 || strcmp(vm + 4, stop->uuid) != 0))
+		*out = 0;
+	return rc == -FG_ENOTFOUND ? 0 : rc;
+}
+
 static void wait_gone(struct lv_stop *stop)
 {
 	struct fg_error err = FG_ERROR_INIT;
 	int64_t left = stop->destroy_until_ms ? stop->destroy_until_ms - fg_monotonic_ms() : stop->policy.destroy_ms;
+	uint32_t domid = 0;
 
 	evtimer_del(stop->deadline);
-	if (!stop->ts->xs || !stop->domid) { /* not Xen: libvirt says "off" after it took the devices down */
+	if (!stop->ts->xs) { /* not Xen: libvirt says "off" after it took the devices down */
 		stop_end(stop, 0, NULL);
 		return;
 	}
-	int rc = fg_gone_wait(stop->ts->xs, stop->domid, (const char *const *)stop->files, stop->n_files,
-			      left > 1000 ? (uint32_t)left : 1000, all_gone, stop, &stop->gone, &err);
+	int rc = last_domid(stop, &domid, &err);
+	if (rc == 0)
+		rc = fg_gone_wait(stop->ts->xs, domid, (const char *const *)stop->files, stop->n_files,
+				  left > 1000 ? (uint32_t)left : 1000, all_gone, stop, &stop->gone, &err);
 	if (rc < 0)
 		stop_end(stop, rc, &err);
 }

@@ -141,13 +141,31 @@ static int lookup(struct lv_call *call, virDomainPtr *out)
 	return 0;
 }
 
+/*
+ * The xen driver reboots a guest by destroying and starting it anew, and says "off" meanwhile.  All of that is one job of
+ * the driver, and setting autostart to what it is already waits for its end.  false: it did not end.
+ */
+static bool settle(virDomainPtr dom)
+{
+	int autostart = 0;
+
+	if (virDomainGetAutostart(dom, &autostart) < 0 || virDomainSetAutostart(dom, autostart) == 0)
+		return true; /* one that is not persistent is forgotten, not off */
+	return virGetLastErrorCode() != VIR_ERR_OPERATION_TIMEOUT;
+}
+
 static int do_find(struct lv_call *call, virDomainPtr dom)
 {
+	bool settled = !call->ts->xen || state_of(dom) != FG_GUEST_OFF || settle(dom);
+
 	call->guests = fg_calloc(1, sizeof(*call->guests));
 	int rc = guest_of(call, dom, call->guests);
-	if (rc == 0)
-		call->n = 1;
-	return rc;
+	if (rc < 0)
+		return rc;
+	call->n = 1;
+	if (!settled && call->guests[0].state == FG_GUEST_OFF)
+		call->guests[0].state = FG_GUEST_DYING;
+	return 0;
 }
 
 static int do_save(struct lv_call *call, virDomainPtr dom)
@@ -206,9 +224,12 @@ static int do_end(struct lv_call *call, virDomainPtr dom)
 		rc = virDomainShutdownFlags(dom, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN);
 		return rc < 0 ? failed(call, FG_EFAILED, "power button") : 0;
 	case LV_DESTROY:
-		if (virDomainDestroy(dom) == 0 || virDomainIsActive(dom) == 0)
+		if (virDomainDestroy(dom) == 0)
 			return 0;
-		return failed(call, FG_EFAILED, "destroying the guest");
+		/* Any other error may be that of a driver that is just restarting it. */
+		bool not_active = virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID;
+		rc = failed(call, FG_EFAILED, "destroying the guest");
+		return not_active && virDomainIsActive(dom) == 0 ? 0 : rc;
 	case LV_RESUME:
 		if (state_of(dom) != FG_GUEST_PAUSED)
 			return 0;

@@ -118,7 +118,9 @@ static void toolstack(const struct fg_toolstack_ops *ops, const struct fg_toolst
 	struct fg_toolstack *ts;
 	const char *verb = argv[0], *uuid = argc > 1 ? argv[1] : "";
 	fg_autofree char *definition = NULL;
+	struct fg_guest last = { 0 };
 
+	snprintf(last.uuid, sizeof(last.uuid), "%s", uuid);
 	int rc = ops->open(config, &ts, &err);
 	if (rc < 0) {
 		done(NULL, rc, &err);
@@ -131,7 +133,7 @@ static void toolstack(const struct fg_toolstack_ops *ops, const struct fg_toolst
 	else if (!strcmp(verb, "save"))
 		ops->save(ts, uuid, text_is, NULL);
 	else if (!strcmp(verb, "stop"))
-		ops->stop(ts, uuid, &policy, step, done, NULL);
+		ops->stop(ts, &last, &policy, step, done, NULL);
 	else if (!strcmp(verb, "start") && (rc = fg_file_read(uuid, 2u << 20, &definition, NULL, &err)) == 0)
 		ops->start_paused(ts, definition, found, NULL);
 	else if (!strcmp(verb, "unpause"))

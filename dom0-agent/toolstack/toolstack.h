@@ -21,6 +21,7 @@
 
 struct event_base;
 
+/* DYING with domid 0: it reboots, and its owner has not made it anew yet. */
 enum fg_guest_state { FG_GUEST_OFF, FG_GUEST_RUNNING, FG_GUEST_PAUSED, FG_GUEST_DYING };
 
 #define FG_NIC_NETDEVS_MAX 4
@@ -110,11 +111,13 @@ struct fg_toolstack_ops {
 	void (*save)(struct fg_toolstack *ts, const char *uuid, fg_ts_text_cb *cb, void *arg);
 
 	/*
-	 * Stop ladder.  Success: the domain is gone and so are its backends, or there was none.  Its owner does not bring it
-	 * back meanwhile (the xl daemon is ended first; libvirt: the life-cycle action is destroy).
-	 * Idempotent: may be called again after a crash at any point.
+	 * Stop ladder.  Success: the domain is gone and so are its backends, and nothing has its image files.  Its owner does
+	 * not bring it back (the xl daemon is ended first; libvirt: the life-cycle action is destroy), also where it was
+	 * just about to: a guest that reboots is no domain for some seconds.
+	 * last: the guest as it was last seen (UUID, name, domid, disks); it says what to look for where no domain is left.
+	 * Borrowed during the call.  Idempotent: may be called again after a crash at any point.
 	 */
-	void (*stop)(struct fg_toolstack *ts, const char *uuid, const struct fg_stop_policy *policy,
+	void (*stop)(struct fg_toolstack *ts, const struct fg_guest *last, const struct fg_stop_policy *policy,
 		     fg_ts_step_cb *step, fg_ts_done_cb *cb, void *arg);
 
 	/*

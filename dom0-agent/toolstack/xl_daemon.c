@@ -67,22 +67,79 @@ static bool number_then(const char **text, const char *after, unsigned long *out
 	return true;
 }
 
-uint32_t fg_xl_log_domid(const char *log, pid_t pid)
+uint32_t fg_xl_log_domain(const char *log, pid_t pid, char **name)
 {
 	static const char mark[] = "Waiting for domain ", tag[] = " (domid ";
 	uint32_t domid = 0;
 
+	*name = NULL;
 	for (const char *line = strstr(log, mark); line; line = strstr(line + 1, mark)) {
 		const char *end = line + strcspn(line, "\n"), *tail = NULL;
 		unsigned long id = 0, by = 0;
 		/* A name may hold anything: take the last " (domid ". */
 		for (const char *at = strstr(line, tag); at && at < end; at = strstr(at + 1, tag))
 			tail = at + strlen(tag);
-		if (tail && number_then(&tail, ") to die [pid ", &id) && number_then(&tail, "]", &by) &&
-		    by == (unsigned long)pid && id <= UINT32_MAX)
-			domid = (uint32_t)id;
+		const char *name_end = tail ? tail - strlen(tag) : NULL;
+		if (!tail || !number_then(&tail, ") to die [pid ", &id) || !number_then(&tail, "]", &by) ||
+		    by != (unsigned long)pid || id > UINT32_MAX)
+			continue;
+		domid = (uint32_t)id;
+		free(*name);
+		line += strlen(mark);
+		*name = fg_asprintf("%.*s", (int)(name_end - line), line);
 	}
 	return domid;
+}
+
+uint32_t fg_xl_log_domid(const char *log, pid_t pid)
+{
+	fg_autofree char *name = NULL;
+
+	return fg_xl_log_domain(log, pid, &name);
+}
+
+/* It works in "/": a relative name on its command line no longer says which folder it was in. */
+static bool same_file(const char *used, const char *path)
+{
+	size_t n = strlen(used), of = strlen(path);
+
+	if (used[0] == '/')
+		return !strcmp(used, path);
+	return n && n < of && path[of - n - 1] == '/' && !strcmp(path + of - n, used);
+}
+
+/* uuid="…" as xl reads it: quotes of either kind or none, letters of either case. */
+static bool pinned_uuid(const struct fg_xl_daemon *daemon, char out[37])
+{
+	bool pinned = false;
+
+	for (char **arg = daemon->args; arg && *arg; arg++) {
+		const char *value = strchr(*arg, '=') + 1;
+		size_t key = strcspn(*arg, " \t=");
+		if (key != 4 || strncmp(*arg, "uuid", 4) != 0)
+			continue;
+		value += strspn(value, " \t\"'");
+		fg_autofree char *text = fg_asprintf("%.*s", (int)strcspn(value, " \t\"';"), value);
+		pinned = fg_uuid_parse(text, out, NULL) == 0; /* the last one counts */
+	}
+	return pinned;
+}
+
+bool fg_xl_daemon_serves(const struct fg_xl_daemon *daemon, const struct fg_xl_known *guest)
+{
+	char pinned[37];
+
+	bool named = guest->name && daemon->name;
+	bool same_name = named && !strcmp(daemon->name, guest->name);
+
+	if (pinned_uuid(daemon, pinned))
+		return !strcmp(pinned, guest->uuid);
+	/* After a boot of dom0 domids begin anew: with another name it is another guest's. */
+	if (guest->domid && daemon->domid == guest->domid && (same_name || !named))
+		return true;
+	if (guest->file && daemon->file && same_file(daemon->file, guest->file))
+		return true;
+	return same_name;
 }
 
 static int proc_read(const char *proc, pid_t pid, const char *what, size_t max, char **out, size_t *len)
@@ -151,7 +208,7 @@ static size_t split(char *cmdline, size_t len, char **argv)
 	return n;
 }
 
-static bool look(const char *proc, pid_t pid, uint32_t domid, struct fg_xl_daemon *out)
+static bool look(const char *proc, pid_t pid, struct fg_xl_daemon *out)
 {
 	fg_autofree char *cmdline = NULL;
 	char *argv[FG_XL_ARGS_MAX];
@@ -164,7 +221,10 @@ static bool look(const char *proc, pid_t pid, uint32_t domid, struct fg_xl_daemo
 	if (!fg_xl_command_parse(argv, n, &file, &first))
 		return false;
 	fg_autofree char *log = log_tail(proc, pid);
-	if (!log || fg_xl_log_domid(log, pid) != domid)
+	if (!log)
+		return false;
+	out->domid = fg_xl_log_domain(log, pid, &out->name);
+	if (!out->domid)
 		return false;
 	out->pid = pid;
 	out->start_ticks = start_ticks(proc, pid);
@@ -176,7 +236,8 @@ static bool look(const char *proc, pid_t pid, uint32_t domid, struct fg_xl_daemo
 	return true;
 }
 
-int fg_xl_daemon_find(const char *proc, uint32_t domid, struct fg_xl_daemon *out, struct fg_error *err)
+int fg_xl_daemon_find_by(const char *proc, fg_xl_daemon_is *is, void *arg, struct fg_xl_daemon *out,
+			 struct fg_error *err)
 {
 	struct fg_xl_daemon found = { 0 };
 	bool have = false;
@@ -184,14 +245,31 @@ int fg_xl_daemon_find(const char *proc, uint32_t domid, struct fg_xl_daemon *out
 
 	if (!dir)
 		return fg_error_errno(err, FG_EUNREACHABLE, errno, "%s", proc);
-	for (struct dirent *entry; !have && (entry = readdir(dir));)
-		if (isdigit((unsigned char)entry->d_name[0]))
-			have = look(proc, (pid_t)strtol(entry->d_name, NULL, 10), domid, &found);
+	for (struct dirent *entry; !have && (entry = readdir(dir));) {
+		if (!isdigit((unsigned char)entry->d_name[0]) ||
+		    !look(proc, (pid_t)strtol(entry->d_name, NULL, 10), &found))
+			continue;
+		have = is(&found, arg);
+		if (!have)
+			fg_xl_daemon_release(&found);
+	}
 	closedir(dir);
 	if (!have)
-		return fg_error_set(err, FG_ENOTFOUND, "no xl process looks after domain %u", domid);
+		return fg_error_set(err, FG_ENOTFOUND, "no such xl process");
 	*out = found;
 	return 0;
+}
+
+static bool waits_for(const struct fg_xl_daemon *daemon, void *arg)
+{
+	return daemon->domid == *(uint32_t *)arg;
+}
+
+int fg_xl_daemon_find(const char *proc, uint32_t domid, struct fg_xl_daemon *out, struct fg_error *err)
+{
+	int rc = fg_xl_daemon_find_by(proc, waits_for, &domid, out, err);
+
+	return rc == -FG_ENOTFOUND ? fg_error_set(err, FG_ENOTFOUND, "no xl process looks after domain %u", domid) : rc;
 }
 
 int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struct fg_error *err)
@@ -210,6 +288,7 @@ int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struc
 void fg_xl_daemon_release(struct fg_xl_daemon *daemon)
 {
 	free(daemon->file);
+	free(daemon->name);
 	for (char **arg = daemon->args; arg && *arg; arg++)
 		free(*arg);
 	free(daemon->args);

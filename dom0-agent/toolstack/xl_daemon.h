@@ -21,19 +21,37 @@
 struct fg_xl_daemon {
 	pid_t pid;
 	uint64_t start_ticks; /* of /proc/PID/stat: pid and start tell one process from another */
+	uint32_t domid; /* of the domain it waited for last; while it makes that one anew it is there no more */
+	char *name; /* of that domain */
 	char *file; /* config file as on the command line; NULL: none (restored) */
 	char **args; /* "key=value" settings after the file, NULL-terminated */
 };
 
 /* proc: "/proc" but in tests.  NOTFOUND: no daemon owns the domain. */
 int fg_xl_daemon_find(const char *proc, uint32_t domid, struct fg_xl_daemon *out, struct fg_error *err) FG_MUST_CHECK;
+/* The first one for which `is` says so. */
+typedef bool fg_xl_daemon_is(const struct fg_xl_daemon *daemon, void *arg);
+int fg_xl_daemon_find_by(const char *proc, fg_xl_daemon_is *is, void *arg, struct fg_xl_daemon *out,
+			 struct fg_error *err) FG_MUST_CHECK;
 /* Is it still the same process?  pidfd of it or -FG_ENOTFOUND. */
 int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struct fg_error *err) FG_MUST_CHECK;
 void fg_xl_daemon_release(struct fg_xl_daemon *daemon);
 
 /* Pure: config file and settings of an xl command line (argv of `n` words).  false: not one that makes a domain. */
 bool fg_xl_command_parse(char *const *argv, size_t n, const char **file, size_t *first_setting);
+/* What is known of a guest: the domid of its last life (0: none), its name, the config file that pins its UUID (or NULL). */
+struct fg_xl_known {
+	const char *uuid, *name, *file;
+	uint32_t domid;
+};
+/*
+ * Pure: would this process, whose domain is there no more, make that guest anew?  A UUID pinned on its command line
+ * decides; else file, name, or domid.
+ */
+bool fg_xl_daemon_serves(const struct fg_xl_daemon *daemon, const struct fg_xl_known *guest);
 /* Pure: domid of the last "Waiting for domain" line with this pid; 0: none. */
 uint32_t fg_xl_log_domid(const char *log, pid_t pid);
+/* The same, and the domain's name: malloc'd, NULL if there is no such line. */
+uint32_t fg_xl_log_domain(const char *log, pid_t pid, char **name);
 
 #endif

@@ -78,11 +78,21 @@ int xl_dryrun(struct xl_ts *ts, const char *file, char *const *settings, const c
 
 /* xl_save.c, xl_stop.c, xl_start.c, xl_owner.c */
 void xl_save(struct fg_toolstack *ts, const char *uuid, fg_ts_text_cb *cb, void *arg);
-void xl_stop(struct fg_toolstack *ts, const char *uuid, const struct fg_stop_policy *policy, fg_ts_step_cb *step,
-	     fg_ts_done_cb *cb, void *arg);
+void xl_stop(struct fg_toolstack *ts, const struct fg_guest *last, const struct fg_stop_policy *policy,
+	     fg_ts_step_cb *step, fg_ts_done_cb *cb, void *arg);
 void xl_start_paused(struct fg_toolstack *ts, const char *definition, fg_ts_guest_cb *cb, void *arg);
 void xl_unpause(struct fg_toolstack *ts, const char *uuid, fg_ts_done_cb *cb, void *arg);
 void xl_wait_connected(struct fg_toolstack *ts, const char *uuid, uint32_t deadline_ms, fg_ts_done_cb *cb, void *arg);
+
+/*
+ * xl_reboot.c: the xl process that has this guest or is about to make it anew (it sleeps 2 s between destroying and making
+ * it).  last: the guest as it was last seen.  Goes by the config files as they were last refreshed.  NOTFOUND: none.
+ */
+struct fg_xl_daemon;
+int xl_daemon_of(struct xl_ts *ts, const struct fg_guest *last, struct fg_xl_daemon *out,
+		 struct fg_error *err) FG_MUST_CHECK;
+/* Whose domain is it?  NOTFOUND: nobody's; EXISTS: another guest's. */
+int xl_domid_is(struct xl_ts *ts, uint32_t domid, const char *uuid, struct fg_error *err) FG_MUST_CHECK;
 
 /* Guests whose owner is the agent itself, because their config file no longer yields them. */
 void xl_own(struct xl_ts *ts, const char *uuid, uint32_t domid, const char *config);

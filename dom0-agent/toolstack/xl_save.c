@@ -64,6 +64,8 @@ static int save_text(struct xl_ts *ts, const struct xl_found *found, char **out,
 	if (!found->config)
 		return fg_error_set(err, FG_EREFUSED, "%s",
 				    found->guest.refusal ? found->guest.refusal : "no definition");
+	if (found->guest.state == FG_GUEST_DYING && !found->guest.domid)
+		return fg_error_set(err, FG_ENOTFOUND, "guest %s reboots just now", found->guest.uuid);
 	int rc = fg_json_parse(found->config, strlen(found->config), &config, err);
 	if (rc < 0)
 		return rc;

@@ -5,6 +5,7 @@
  */
 #include "dom0-agent/toolstack/guest.h"
 #include "dom0-agent/toolstack/xl_config.h"
+#include "dom0-agent/toolstack/xl_daemon.h"
 #include "dom0-agent/toolstack/xl_private.h"
 #include "lib/log.h"
 #include "lib/util.h"
@@ -239,6 +240,16 @@ static void file_tried(struct scan *scan, const char *path)
 	scan->tried[scan->n_tried++] = fg_strdup(path);
 }
 
+/* No domain, and nobody who is about to make it: not known is not off. */
+static bool is_off(struct xl_ts *ts, const struct fg_guest *g)
+{
+	struct fg_xl_daemon daemon = { 0 };
+	int rc = xl_daemon_of(ts, g, &daemon, NULL);
+
+	fg_xl_daemon_release(&daemon);
+	return rc == -FG_ENOTFOUND;
+}
+
 static void file_found(struct scan *scan, const char *path, const json_t *config)
 {
 	struct fg_error err = FG_ERROR_INIT;
@@ -249,6 +260,8 @@ static void file_found(struct scan *scan, const char *path, const json_t *config
 		return;
 	}
 	g.ops = &fg_toolstack_xl;
+	if (!is_off(scan->op.ts, &g))
+		g.state = FG_GUEST_DYING;
 	struct xl_found *found = found_add(scan);
 	found->guest = g;
 	found->config = fg_json_dump(config);

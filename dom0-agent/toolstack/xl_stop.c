@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The stop ladder.  In this order: stop_begin -> end_daemon -> daemon_ended -> rung_shutdown -> rung_acpi -> rung_destroy
- * -> destroyed -> all_gone -> stop_end.  The end of the domain (domain_ended) leads from any rung to rung_destroy.
+ * The stop ladder.  In this order: stop_begin -> end_daemon [-> daemon_ended -> stop_begin …] -> rung_shutdown -> rung_acpi
+ * -> rung_destroy -> destroyed -> wait_gone -> all_gone -> stop_end.  The end of the domain (domain_ended) leads from any
+ * rung to rung_destroy.  No domain is no end yet: its xl process may be about to make it anew (end_daemon), and its backends
+ * may be left (wait_gone).
  */
 #include "dom0-agent/toolstack/gone.h"
 #include "dom0-agent/toolstack/xl_config.h"
@@ -21,9 +23,9 @@ enum rung { RUNG_DAEMON, RUNG_SHUTDOWN, RUNG_ACPI, RUNG_DESTROY };
 
 struct stop {
 	struct xl_op op;
-	char uuid[37];
+	struct fg_guest last; /* as the caller saw it last */
 	struct fg_stop_policy policy;
-	uint32_t domid;
+	uint32_t domid; /* 0: there is none */
 	enum rung rung;
 	bool paused; /* it cannot hear a request */
 	bool hvm;
@@ -42,10 +44,12 @@ struct stop {
 static void stop_begin(struct stop *stop);
 static void end_daemon(struct stop *stop);
 static void daemon_ended(evutil_socket_t fd, short what, void *arg);
+static void nothing_there(struct stop *stop);
 static void rung_shutdown(struct stop *stop);
 static void rung_acpi(struct stop *stop);
 static void rung_destroy(struct stop *stop);
 static void destroyed(void *arg, int rc);
+static void wait_gone(struct stop *stop, uint32_t domid);
 static void all_gone(void *arg, int rc, const struct fg_error *err);
 static void stop_end(struct stop *stop, int rc, const struct fg_error *err);
 
@@ -59,6 +63,7 @@ static void stop_release(struct xl_op *op)
 		event_free(stop->daemon_end);
 	if (stop->pidfd >= 0)
 		close(stop->pidfd);
+	fg_guest_release(&stop->last);
 	for (size_t i = 0; i < stop->n_files; i++)
 		free(stop->files[i]);
 	free(stop->files);
@@ -102,13 +107,13 @@ static void deadline(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-void xl_stop(struct fg_toolstack *opaque, const char *uuid, const struct fg_stop_policy *policy, fg_ts_step_cb *step,
-	     fg_ts_done_cb *cb, void *arg)
+void xl_stop(struct fg_toolstack *opaque, const struct fg_guest *last, const struct fg_stop_policy *policy,
+	     fg_ts_step_cb *step, fg_ts_done_cb *cb, void *arg)
 {
 	struct xl_ts *ts = (struct xl_ts *)opaque;
 	struct stop *stop = xl_op_new(ts, sizeof(*stop), deadline, stop_release);
 
-	snprintf(stop->uuid, sizeof(stop->uuid), "%s", uuid);
+	fg_guest_copy(last, &stop->last);
 	stop->policy = *policy;
 	stop->pidfd = -1;
 	stop->step = step;
@@ -121,8 +126,8 @@ static void domain_ended(void *arg, bool shutdown, int reason)
 {
 	struct stop *stop = arg;
 
-	if (stop->rung == RUNG_DESTROY)
-		return; /* its completion is waited for */
+	if (stop->rung == RUNG_DESTROY || stop->rung == RUNG_DAEMON)
+		return; /* that of the destruction, or of the xl process, is waited for; then it is looked for anew */
 	if (shutdown)
 		stop_step(stop, reason == LIBXL_SHUTDOWN_REASON_REBOOT ? "guest wants to reboot: taken as its end"
 								       : "guest has shut down");
@@ -133,7 +138,19 @@ static void domain_ended(void *arg, bool shutdown, int reason)
 }
 
 /* The image files of the guest, to wait until no loop device holds them. */
-static void remember_files(struct stop *stop)
+static void remember_files(struct stop *stop, const struct fg_guest *g)
+{
+	for (size_t i = 0; i < stop->n_files; i++)
+		free(stop->files[i]);
+	free(stop->files);
+	stop->n_files = 0;
+	stop->files = fg_calloc(g->n_disks + 1, sizeof(char *));
+	for (size_t i = 0; i < g->n_disks; i++)
+		if (!g->disks[i].block && !g->disks[i].readonly && g->disks[i].target && g->disks[i].target[0] == '/')
+			stop->files[stop->n_files++] = fg_strdup(g->disks[i].target);
+}
+
+static void remember_live_files(struct stop *stop)
 {
 	uint8_t *data = NULL;
 	int len = 0;
@@ -147,37 +164,55 @@ static void remember_files(struct stop *stop)
 	free(data);
 	if (rc < 0 || fg_xl_guest_from_json(config, &g, NULL) < 0)
 		return;
-	stop->files = fg_calloc(g.n_disks + 1, sizeof(char *));
-	for (size_t i = 0; i < g.n_disks; i++)
-		if (!g.disks[i].block && !g.disks[i].readonly && g.disks[i].target[0] == '/')
-			stop->files[stop->n_files++] = fg_strdup(g.disks[i].target);
+	remember_files(stop, &g);
 	fg_guest_release(&g);
+}
+
+static int find_domain(struct stop *stop, struct fg_error *err)
+{
+	struct xl_ts *ts = stop->op.ts;
+	libxl_dominfo info;
+
+	stop->domid = 0;
+	libxl_dominfo_init(&info);
+	int rc = fg_xl_find(ts->xl, stop->last.uuid, &stop->domid, &info, err);
+	/* One that is ending has nothing left to be asked. */
+	stop->paused = info.paused || info.shutdown || info.dying;
+	stop->hvm = info.domain_type == LIBXL_DOMAIN_TYPE_HVM;
+	libxl_dominfo_dispose(&info);
+	return rc;
 }
 
 static void stop_begin(struct stop *stop)
 {
 	struct xl_ts *ts = stop->op.ts;
 	struct fg_error err = FG_ERROR_INIT;
-	libxl_dominfo info;
 
-	xl_disown(ts, stop->uuid);
-	libxl_dominfo_init(&info);
-	int rc = fg_xl_find(ts->xl, stop->uuid, &stop->domid, &info, &err);
-	stop->paused = info.paused;
-	stop->hvm = info.domain_type == LIBXL_DOMAIN_TYPE_HVM;
-	bool over = info.shutdown || info.dying;
-	libxl_dominfo_dispose(&info);
-	if (rc == 0)
+	xl_disown(ts, stop->last.uuid);
+	fg_xl_death_unwatch(FG_TAKE(stop->death));
+	if (!stop->files)
+		remember_files(stop, &stop->last);
+	int rc = find_domain(stop, &err);
+	if (rc == 0) {
 		rc = fg_xl_death_watch(ts->xl, stop->domid, domain_ended, stop, &stop->death, &err);
-	if (rc < 0) {
-		bool none = rc == -FG_ENOTFOUND;
-		stop_end(stop, none ? 0 : rc, none ? NULL : &err);
-		return;
+		if (rc == 0)
+			remember_live_files(stop);
 	}
-	remember_files(stop);
-	if (over)
-		stop->paused = true; /* nothing left to ask */
-	end_daemon(stop);
+	if (rc < 0 && rc != -FG_ENOTFOUND)
+		stop_end(stop, rc, &err);
+	else
+		end_daemon(stop);
+}
+
+/* Its xl process, whether it waits for the domain's end or is about to make it anew. */
+static int find_daemon(struct stop *stop, struct fg_xl_daemon *out, struct fg_error *err)
+{
+	struct fg_guest known = stop->last; /* borrowed */
+
+	xl_files_refresh(stop->op.ts);
+	if (stop->domid)
+		known.domid = stop->domid;
+	return xl_daemon_of(stop->op.ts, &known, out, err);
 }
 
 /* First of all: it would make the domain anew when the guest reboots instead of shutting down. */
@@ -185,17 +220,24 @@ static void end_daemon(struct stop *stop)
 {
 	struct fg_xl_daemon daemon = { 0 };
 	struct fg_error err = FG_ERROR_INIT;
-	int rc = fg_xl_daemon_find("/proc", stop->domid, &daemon, &err);
+	int rc = find_daemon(stop, &daemon, &err);
 
+	if (rc == -FG_ENOTFOUND && stop->domid)
+		rung_shutdown(stop);
+	else if (rc == -FG_ENOTFOUND)
+		nothing_there(stop);
+	if (rc == -FG_ENOTFOUND)
+		return;
+	/* Its own end leads to NOTFOUND here: it is looked for once more. */
 	if (rc == 0)
 		rc = stop->pidfd = fg_xl_daemon_open("/proc", &daemon, &err);
 	fg_xl_daemon_release(&daemon);
 	if (rc == -FG_ENOTFOUND) {
-		rung_shutdown(stop);
+		xl_op_soon(&stop->op);
 		return;
 	}
 	if (rc >= 0 && syscall(SYS_pidfd_send_signal, stop->pidfd, SIGKILL, NULL, 0) < 0)
-		rc = fg_error_set(&err, FG_EFAILED, "the xl process of domain %u cannot be ended", stop->domid);
+		rc = fg_error_set(&err, FG_EFAILED, "the xl process of guest %s cannot be ended", stop->last.uuid);
 	if (rc < 0) {
 		stop_end(stop, rc, &err);
 		return;
@@ -205,17 +247,36 @@ static void end_daemon(struct stop *stop)
 	xl_op_in(&stop->op, DAEMON_END_MS);
 }
 
+/* It may have made a domain in its last moment: look again. */
 static void daemon_ended(evutil_socket_t fd, short what, void *arg)
 {
 	struct stop *stop = arg;
 
 	(void)fd;
 	(void)what;
-	if (stop->rung != RUNG_DAEMON)
-		return;
-	stop_step(stop, "xl process ended");
+	event_free(FG_TAKE(stop->daemon_end));
+	close(FG_TAKE_FD(stop->pidfd));
+	stop_step(stop, stop->domid ? "xl process ended" : "xl process ended: it was about to make the guest anew");
 	evtimer_del(stop->op.timer);
-	rung_shutdown(stop);
+	stop_begin(stop);
+}
+
+/* No domain, and nobody who would make it: what is left of its last life? */
+static void nothing_there(struct stop *stop)
+{
+	struct fg_error err = FG_ERROR_INIT;
+	uint32_t domid = stop->last.domid;
+	int rc = domid ? xl_domid_is(stop->op.ts, domid, stop->last.uuid, &err) : -FG_ENOTFOUND;
+
+	if (rc == -FG_EEXISTS)
+		domid = 0; /* numbers are used again */
+	else if (rc < 0 && rc != -FG_ENOTFOUND) {
+		stop_end(stop, rc, &err);
+		return;
+	}
+	stop->rung = RUNG_DESTROY;
+	stop->destroy_until_ms = fg_monotonic_ms() + stop->policy.destroy_ms;
+	wait_gone(stop, domid);
 }
 
 static void shutdown_asked(void *arg, int rc)
@@ -300,15 +361,21 @@ static void destroyed(void *arg, int rc)
 	struct fg_error err = FG_ERROR_INIT;
 
 	evtimer_del(stop->op.timer);
-	int frc = 0;
 	if (rc && rc != ERROR_DOMAIN_NOTFOUND)
-		frc = fg_xl_error_set(&err, rc, "domain %u cannot be destroyed", stop->domid);
+		stop_end(stop, fg_xl_error_set(&err, rc, "domain %u cannot be destroyed", stop->domid), &err);
+	else
+		wait_gone(stop, stop->domid);
+}
+
+static void wait_gone(struct stop *stop, uint32_t domid)
+{
+	struct fg_error err = FG_ERROR_INIT;
 	int64_t left = stop->destroy_until_ms - fg_monotonic_ms();
-	if (frc == 0)
-		frc = fg_gone_wait(stop->op.ts->xs, stop->domid, (const char *const *)stop->files, stop->n_files,
-				   left > 1000 ? (uint32_t)left : 1000, all_gone, stop, &stop->gone, &err);
-	if (frc < 0)
-		stop_end(stop, frc, &err);
+	int rc = fg_gone_wait(stop->op.ts->xs, domid, (const char *const *)stop->files, stop->n_files,
+			      left > 1000 ? (uint32_t)left : 1000, all_gone, stop, &stop->gone, &err);
+
+	if (rc < 0)
+		stop_end(stop, rc, &err);
 }
 
 static void all_gone(void *arg, int rc, const struct fg_error *err)
@@ -317,7 +384,7 @@ static void all_gone(void *arg, int rc, const struct fg_error *err)
 
 	stop->gone = NULL;
 	if (rc == 0)
-		stop_step(stop, "destroyed, backends gone");
+		stop_step(stop, stop->domid ? "destroyed, backends gone" : "no domain, backends gone");
 	stop_end(stop, rc, rc ? err : NULL);
 }
 

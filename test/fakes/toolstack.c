@@ -165,10 +165,10 @@ static void act_stop(struct call *c)
 	g->armed = false;
 }
 
-static void ts_stop(struct fg_toolstack *ts, const char *uuid, const struct fg_stop_policy *policy, fg_ts_step_cb *step,
-		    fg_ts_done_cb *cb, void *arg)
+static void ts_stop(struct fg_toolstack *ts, const struct fg_guest *last, const struct fg_stop_policy *policy,
+		    fg_ts_step_cb *step, fg_ts_done_cb *cb, void *arg)
 {
-	struct call *c = call_new(ts, "stop", uuid, arg);
+	struct call *c = call_new(ts, "stop", last->uuid, arg);
 
 	(void)policy;
 	c->done = cb;

@@ -176,6 +176,7 @@ START_TEST(stop_and_start)
 {
 	const struct fg_stop_policy policy = { .shutdown_ms = 5000, .acpi_ms = 5000, .destroy_ms = 5000 };
 	const struct fg_toolstack_ops *ops = &fg_toolstack_libvirt;
+	const struct fg_guest last = { .uuid = TEST_UUID };
 	fg_autofree char *definition = NULL;
 
 	ops->list(ts, list_is, NULL);
@@ -201,7 +202,7 @@ START_TEST(stop_and_start)
 	ck_assert_int_eq(last_rc, 0);
 
 	for (int i = 0; i < 2; i++) { /* the second time there is nothing to stop */
-		ops->stop(ts, TEST_UUID, &policy, step, done, NULL);
+		ops->stop(ts, &last, &policy, step, done, NULL);
 		loop();
 		ck_assert_int_eq(last_rc, 0);
 	}
@@ -252,7 +253,8 @@ START_TEST(no_callback_after_close)
 	fg_toolstack_libvirt.list(ts, list_is, NULL);
 	fg_toolstack_libvirt.find(ts, TEST_UUID, guest_is, NULL);
 	const struct fg_stop_policy policy = { .shutdown_ms = 5000, .destroy_ms = 5000 };
-	fg_toolstack_libvirt.stop(ts, TEST_UUID, &policy, step, done, NULL);
+	const struct fg_guest last = { .uuid = TEST_UUID };
+	fg_toolstack_libvirt.stop(ts, &last, &policy, step, done, NULL);
 	last_rc = 77;
 	fg_toolstack_libvirt.close(ts);
 	event_base_loop(base, EVLOOP_NONBLOCK);

@@ -79,6 +79,75 @@ START_TEST(daemon_is_found_by_the_domain_it_waits_for)
 }
 END_TEST
 
+static bool serves(const struct fg_xl_daemon *daemon, void *arg)
+{
+	return fg_xl_daemon_serves(daemon, arg);
+}
+
+#define UUID "f19a0000-0000-4000-8000-000000000011"
+#define OTHER_UUID "f19a0000-0000-4000-8000-000000000012"
+
+/* Between destroying and making anew there is no domain; the process is known by what it was started with and says. */
+START_TEST(daemon_of_a_guest_that_reboots)
+{
+	static const char log[] =
+		"Waiting for domain web1 (domid 5) to die [pid 100]\n"
+		"Domain 5 has shut down, reason code 1 0x1\nAction for shutdown reason code 1 is restart\n"
+		"Domain 5 needs to be cleaned up: destroying the domain\nDone. Rebooting now\n";
+	static const struct fg_xl_known its[] = {
+		{ .uuid = UUID, .domid = 5 }, /* its last life */
+		{ .uuid = UUID, .name = "web1", .domid = 3 }, /* the life before that */
+		{ .uuid = UUID, .file = "/etc/xen/web1.cfg" },
+	};
+	static const struct fg_xl_known others[] = {
+		{ .uuid = UUID, .name = "web11", .file = "/etc/xen/web11.cfg", .domid = 6 },
+		{ .uuid = UUID, .name = "", .file = "/etc/xen/b1.cfg" },
+		{ .uuid = UUID },
+	};
+	struct fg_xl_daemon d;
+
+	PROCESS("99", XL, XL "\0create\0/etc/xen/db1.cfg", "Waiting for domain db1 (domid 2) to die [pid 99]\n");
+	PROCESS("100", XL, XL "\0create\0web1.cfg", log);
+	for (size_t i = 0; i < FG_COUNT(its); i++) {
+		ck_assert_int_eq(fg_xl_daemon_find_by(root, serves, (void *)&its[i], &d, NULL), 0);
+		ck_assert_int_eq(d.pid, 100);
+		ck_assert_uint_eq(d.domid, 5);
+		ck_assert_str_eq(d.name, "web1");
+		fg_xl_daemon_release(&d);
+	}
+	for (size_t i = 0; i < FG_COUNT(others); i++)
+		ck_assert_int_eq(fg_xl_daemon_find_by(root, serves, (void *)&others[i], &d, NULL), -FG_ENOTFOUND);
+	ck_assert_int_eq(fg_xl_daemon_find_by("/nowhere", serves, (void *)&its[0], &d, NULL), -FG_EUNREACHABLE);
+}
+END_TEST
+
+START_TEST(pinned_uuid_decides)
+{
+	static const struct {
+		const char *arg;
+		bool its;
+	} cases[] = {
+		{ "uuid=\"" UUID "\"", true }, { "uuid = 'F19A0000-0000-4000-8000-000000000011'", true },
+		{ "uuid=" UUID ";", true },    { "uuid=\"" OTHER_UUID "\"", false },
+		{ "uuid=\"no uuid\"", true },  { "uuidx=\"" OTHER_UUID "\"", true },
+		{ "memory=512", true },
+	};
+	struct fg_xl_known guest = { .uuid = UUID, .name = "web1", .domid = 7 };
+
+	for (size_t i = 0; i < FG_COUNT(cases); i++) {
+		char *args[] = { (char *)cases[i].arg, NULL };
+		struct fg_xl_daemon d = { .domid = 5, .name = (char *)"web1", .args = args };
+		ck_assert_msg(fg_xl_daemon_serves(&d, &guest) == cases[i].its, "%s", cases[i].arg);
+		d.name = (char *)"renamed";
+		ck_assert_msg(fg_xl_daemon_serves(&d, &guest) == (i < 3), "%s", cases[i].arg);
+		d.domid = 7; /* of before dom0 was booted */
+		ck_assert_msg(fg_xl_daemon_serves(&d, &guest) == (i < 3), "%s", cases[i].arg);
+		d.name = NULL;
+		ck_assert_msg(fg_xl_daemon_serves(&d, &guest) == cases[i].its, "%s", cases[i].arg);
+	}
+}
+END_TEST
+
 START_TEST(others_are_not_taken_for_it)
 {
 	struct fg_xl_daemon d;
@@ -153,6 +222,8 @@ int main(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, daemon_is_found_by_the_domain_it_waits_for);
+	tcase_add_test(t, daemon_of_a_guest_that_reboots);
+	tcase_add_test(t, pinned_uuid_decides);
 	tcase_add_test(t, others_are_not_taken_for_it);
 	tcase_add_test(t, log_line_with_a_hostile_name);
 	tcase_add_loop_test(t, command_lines, 0, (int)FG_COUNT(commands));
