@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * In this order: fg_run_start -> next_layer… (on_layer, on_old_dropped) -> ask_token -> on_token -> make -> on_created ->
- * on_running -> started; then on_output… and on_gone.
+ * In this order: fg_run_start -> next_layer… (on_layer, on_old_dropped) -> ask_token -> on_token -> (still gone?) make ->
+ * on_created -> (still gone?) let_run -> on_running -> started; then on_output… and on_gone.
  */
 #include "run.h"
 #include "jobfile.h"
@@ -21,8 +21,11 @@ static void on_layer(struct fg_job *job, int rc, const struct fg_error *err);
 static void on_old_dropped(struct fg_job *job, int rc, const struct fg_error *err);
 static void ask_token(struct fg_job *job);
 static void on_token(struct fg_job *job, int rc, const struct fg_error *err);
+static void make_if_gone(struct fg_job *job, int rc, const struct fg_error *err);
 static void make(struct fg_job *job);
 static void on_created(struct fg_job *job, int rc, const struct fg_error *err);
+static void let_run_if_gone(struct fg_job *job, int rc, const struct fg_error *err);
+static void let_run(struct fg_job *job);
 static void on_running(struct fg_job *job, int rc, const struct fg_error *err);
 static void on_output(void *arg, const void *bytes, size_t len);
 static void on_gone(void *arg, const char *why);
@@ -156,7 +159,7 @@ static void on_token(struct fg_job *job, int rc, const struct fg_error *cause)
 		free(job->token);
 		job->token = fg_strdup(token);
 		job->tries = 0;
-		make(job);
+		fg_job_still_gone(job, make_if_gone);
 		return;
 	}
 	/* The guest is down meanwhile: some patience, not for ever. */
@@ -199,6 +202,32 @@ static int prepare(struct fg_job *job, const struct fg_network_plan *plan, const
 	make_alias(job, plan->nic);
 	/* The mark first: its NIC is armed from the first frame, by whoever sees it first. */
 	return agent->isolator_ops->isolate(agent->isolator, &job->run->alias, false, err);
+}
+
+static void not_known(struct fg_job *job)
+{
+	struct fg_error err = FG_ERROR_INIT;
+
+	fg_error_set(&err, FG_EUNREACHABLE, "%s", job->r.reason);
+	fg_job_hold(job, "is the guest still gone", &err);
+}
+
+/* With the guest there, or perhaps there, no fix VM: nothing of it is worth keeping yet. */
+static bool gone(struct fg_job *job, int rc, const struct fg_error *err)
+{
+	if (rc == -FG_EEXISTS) {
+		job->run->events->started(job, rc, err);
+	} else if (rc < 0) {
+		fg_job_reason(job, "%s", err->text);
+		fg_job_clear_fixvm(job, not_known);
+	}
+	return rc == 0;
+}
+
+static void make_if_gone(struct fg_job *job, int rc, const struct fg_error *err)
+{
+	if (gone(job, rc, err))
+		make(job);
 }
 
 static void make(struct fg_job *job)
@@ -260,8 +289,23 @@ static void on_created(struct fg_job *job, int rc, const struct fg_error *cause)
 		run->events->started(job, rc, &err);
 		return;
 	}
+	if (run->inspect)
+		let_run(job);
+	else
+		fg_job_still_gone(job, let_run_if_gone);
+}
+
+static void let_run_if_gone(struct fg_job *job, int rc, const struct fg_error *err)
+{
+	if (gone(job, rc, err))
+		let_run(job);
+}
+
+static void let_run(struct fg_job *job)
+{
 	struct fg_call *call = fg_job_wait(job, "the fix VM to run", FG_ASK_MS, on_running);
-	agent->fixvm_ops->run(run->vm, fg_call_done, call);
+
+	job->agent->fixvm_ops->run(job->run->vm, fg_call_done, call);
 }
 
 static void on_running(struct fg_job *job, int rc, const struct fg_error *err)

@@ -46,6 +46,9 @@ static void on_found(struct fg_job *job, int rc, const struct fg_error *cause)
 {
 	struct fg_error err = cause ? *cause : (struct fg_error)FG_ERROR_INIT;
 
+	/* It ran when it was decided on; one that reboots is not there for some seconds. */
+	if (rc == -FG_ENOTFOUND && job->has_guest && job->guest.state != FG_GUEST_OFF)
+		rc = fg_error_set(&err, FG_EUNREACHABLE, "the guest is not there any more, or it reboots");
 	if (rc == 0 && job->found.state == FG_GUEST_DYING)
 		rc = fg_error_set(&err, FG_EUNREACHABLE, "the guest is just going down");
 	if (rc == 0)

@@ -65,6 +65,9 @@ struct fg_job {
 	size_t at; /* loop over disks or toolstacks */
 	bool unreachable; /* one of the toolstacks could not be asked */
 	fg_next_fn *found_fn;
+	size_t asked; /* still_gone.c: toolstacks */
+	unsigned gone_tries;
+	fg_next_fn *gone_then;
 	struct fg_run *run;
 	json_t *os; /* what a fix VM read on the disks, until it is reported; NULL: nothing */
 	char *token;
@@ -119,6 +122,9 @@ void fg_calls_free(struct fg_agent *agent);
 /* find.c: the guest, wherever it is: job->found.  NOTFOUND only if every toolstack was asked. */
 void fg_job_find(struct fg_job *job, fg_next_fn *next);
 void fg_job_take_found(struct fg_job *job); /* found becomes the snapshot */
+
+/* stop/still_gone.c: rc 0 = yes; EXISTS = it runs; all else = it could not be asked, again and again. */
+void fg_job_still_gone(struct fg_job *job, fg_next_fn *next);
 
 /* slot.c: fn is called, from the loop, when the job has the slot. */
 void fg_slot_want(struct fg_job *job, enum fg_slot slot, fg_step_fn *fn);

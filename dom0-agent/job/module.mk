@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 agent_sources := $(addprefix dom0-agent/,job/agent.c job/cancel.c job/job.c job/table.c job/call.c job/find.c job/slot.c job/recover.c \
 	job/clock.c job/snapshot.c journal/journal.c journal/journal_read.c offer/offer.c offer/head.c decide/decide.c \
-	decide/inspect.c isolate/isolate.c isolate/monitor.c isolate/window.c isolate/plan.c isolate/reach.c stop/stop.c fix/fix.c fix/run.c \
+	decide/inspect.c isolate/isolate.c isolate/monitor.c isolate/window.c isolate/plan.c isolate/reach.c stop/stop.c stop/still_gone.c fix/fix.c fix/run.c \
 	fix/clear.c fix/jobfile.c fix/initrd.c fix/fixvm_console.c verify/verify.c restore/restore.c restore/start.c \
 	restore/undo.c report/report.c report/inventory.c ctl/server.c ctl/commands.c ctl/guest_commands.c)
 $(eval $(call library,fgagent,$(agent_sources),jansson sqlite3 libevent_core libmnl))

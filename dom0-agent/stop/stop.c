@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * isolated -> stopped.  The definition is saved once more, now that nothing comes from outside any more; then the stop
- * ladder runs.  It runs also for a guest that seems gone: its owner must not bring it back meanwhile.
+ * ladder runs.  It runs also for a guest that is off or seems gone: its owner must not bring it back, and what its last
+ * life left behind must go.
  *
  * In this order: fg_stop_enter -> look -> on_found -> on_saved -> stop -> on_step… -> on_stopped -> stopped;
  * beside it: on_found_after_failure.
@@ -43,17 +44,19 @@ static void on_found(struct fg_job *job, int rc, const struct fg_error *cause)
 	struct fg_error err = cause ? *cause : (struct fg_error)FG_ERROR_INIT;
 	bool was_off = strcmp(job->r.was, "off") == 0;
 	bool on = rc == 0 && job->found.state != FG_GUEST_OFF;
+	bool reboots = on && job->found.state == FG_GUEST_DYING && job->found.domid == 0;
 	struct fg_agent_toolstack *t = fg_job_toolstack(job);
 
 	if (rc < 0 && rc != -FG_ENOTFOUND) {
 		again_or_hold(job, &err, look);
 		return;
 	}
-	if (!on && was_off) {
-		fg_job_enter(job, FG_STATE_STOPPED);
+	if (reboots && was_off) { /* somebody started it after all: saved when it is there */
+		fg_error_set(&err, FG_EUNREACHABLE, "the guest reboots just now");
+		again_or_hold(job, &err, look);
 		return;
 	}
-	if (!on) { /* it went down by itself; was = running stays: it is brought back */
+	if (!on || reboots) { /* where it went down by itself was = running stays: it is brought back */
 		stop(job);
 		return;
 	}

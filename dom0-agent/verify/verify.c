@@ -3,7 +3,8 @@
  * fixing -> fixed -> layers merged.  Only one way leads to a merge: the result says verified, after we closed the NIC,
  * and the fix VM powered off by itself.
  *
- * In this order: fg_verify_result -> destroyed -> fixed; fg_verify_enter -> merge_next -> on_merged… -> merged -> (cleared) -> restore.
+ * In this order: fg_verify_result -> destroyed -> fixed; fg_verify_enter -> merge_next -> (still gone?) merge -> on_merged… ->
+ * merged -> (cleared) -> restore.
  */
 #include "verify.h"
 #include "dom0-agent/fix/run.h"
@@ -15,6 +16,8 @@
 
 static void destroyed(struct fg_job *job);
 static void merge_next(struct fg_job *job);
+static void merge_if_gone(struct fg_job *job, int rc, const struct fg_error *err);
+static void merge(struct fg_job *job);
 static void on_merged(struct fg_job *job, int rc, const struct fg_error *err);
 static void merge_failed(struct fg_job *job, const struct fg_error *err);
 static void merged(struct fg_job *job);
@@ -75,24 +78,37 @@ void fg_verify_enter(struct fg_job *job)
 
 static void merge_next(struct fg_job *job)
 {
+	while (job->at < job->guest.n_disks && job->guest.disks[job->at].cdrom)
+		job->at++;
+	if (job->at < job->guest.n_disks)
+		fg_job_still_gone(job, merge_if_gone);
+	else
+		merged(job);
+}
+
+static void merge_if_gone(struct fg_job *job, int rc, const struct fg_error *err)
+{
+	if (rc == 0)
+		merge(job);
+	else if (rc == -FG_EEXISTS)
+		merge_failed(job, err);
+	else
+		fg_job_hold(job, "is the guest still gone", err); /* the layers stay: it can go on */
+}
+
+static void merge(struct fg_job *job)
+{
 	const struct fg_agent *agent = job->agent;
+	const struct fg_disk *d = &job->guest.disks[job->at];
+	struct fg_layer_request req = { .target = d->target, .readonly = d->readonly };
 
-	for (; job->at < job->guest.n_disks; job->at++) {
-		const struct fg_disk *d = &job->guest.disks[job->at];
-		struct fg_layer_request req = { .target = d->target, .readonly = d->readonly };
-
-		if (d->cdrom)
-			continue;
-		memcpy(req.job, job->r.id, sizeof(req.job));
-		memcpy(req.vdev, d->vdev, sizeof(req.vdev));
-		struct fg_call *call = fg_job_wait(job, "a layer to be merged", MERGE_MS, on_merged);
-		if (d->readonly)
-			agent->layer_ops->drop(agent->layers, &req, fg_call_done, call);
-		else
-			agent->layer_ops->merge(agent->layers, &req, fg_call_done, call);
-		return;
-	}
-	merged(job);
+	memcpy(req.job, job->r.id, sizeof(req.job));
+	memcpy(req.vdev, d->vdev, sizeof(req.vdev));
+	struct fg_call *call = fg_job_wait(job, "a layer to be merged", MERGE_MS, on_merged);
+	if (d->readonly)
+		agent->layer_ops->drop(agent->layers, &req, fg_call_done, call);
+	else
+		agent->layer_ops->merge(agent->layers, &req, fg_call_done, call);
 }
 
 static void on_merged(struct fg_job *job, int rc, const struct fg_error *err)

@@ -24,16 +24,27 @@ struct scenario {
 	const char *end;
 	int disk;
 	bool isolated; /* at the end */
+	enum fake_happening happens;
+	const char *at;
+	unsigned nth;
 };
 
 static const struct scenario scenarios[] = {
-	{ "verified", FAKE_VERIFIED, FAKE_LOOK_NEEDED, false, false, "done", 1100, false },
-	{ "after-health", FAKE_VERIFIED, FAKE_LOOK_NEEDED, true, false, "done", 1100, false },
-	{ "was off", FAKE_VERIFIED, FAKE_LOOK_NEEDED, false, true, "done", 1100, false },
-	{ "not needed", FAKE_NOT_NEEDED, FAKE_LOOK_FAILS, false, false, "not-needed", 100, false },
-	{ "inspected", FAKE_VERIFIED, FAKE_LOOK_NOT_NEEDED, false, false, "not-needed", 100, false },
-	{ "failed", FAKE_FAILS, FAKE_LOOK_NEEDED, false, false, "failed", 100, true },
-	{ "hung", FAKE_HANGS_AT_FIX, FAKE_LOOK_NEEDED, false, false, "rolled-back", 100, true },
+	{ "verified", FAKE_VERIFIED, FAKE_LOOK_NEEDED, false, false, "done", 1100, false, FAKE_NOTHING, NULL, 0 },
+	{ "after-health", FAKE_VERIFIED, FAKE_LOOK_NEEDED, true, false, "done", 1100, false, FAKE_NOTHING, NULL, 0 },
+	{ "was off", FAKE_VERIFIED, FAKE_LOOK_NEEDED, false, true, "done", 1100, false, FAKE_NOTHING, NULL, 0 },
+	{ "not needed", FAKE_NOT_NEEDED, FAKE_LOOK_FAILS, false, false, "not-needed", 100, false, FAKE_NOTHING, NULL,
+	  0 },
+	{ "inspected", FAKE_VERIFIED, FAKE_LOOK_NOT_NEEDED, false, false, "not-needed", 100, false, FAKE_NOTHING, NULL,
+	  0 },
+	{ "failed", FAKE_FAILS, FAKE_LOOK_NEEDED, false, false, "failed", 100, true, FAKE_NOTHING, NULL, 0 },
+	{ "hung", FAKE_HANGS_AT_FIX, FAKE_LOOK_NEEDED, false, false, "rolled-back", 100, true, FAKE_NOTHING, NULL, 0 },
+	{ "reboots", FAKE_VERIFIED, FAKE_LOOK_NEEDED, false, false, "done", 1100, false, FAKE_REBOOTS, "stop", 1 },
+	{ "reboots before", FAKE_VERIFIED, FAKE_LOOK_NEEDED, false, false, "done", 1100, false, FAKE_REBOOTS, "save",
+	  2 },
+	/* The agent that was there rolls back; one that comes to it stops the guest and tries again. */
+	{ "started", FAKE_VERIFIED, FAKE_LOOK_NEEDED, false, false, "done", 1100, false, FAKE_STARTED, "fixvm send",
+	  1 },
 };
 
 static unsigned writes, die_at;
@@ -96,6 +107,7 @@ static void check_end(const struct fake_world *w, const struct scenario *s, unsi
 	const char *last = fake_last_state(w, FAKE_WEB1);
 
 	/* Twice interrupted while the fix ran it may be given up: then the disk is as before. */
+	may_give_up |= s->happens == FAKE_STARTED;
 	bool given_up = may_give_up && strcmp(last, "rolled-back") == 0 && strcmp(s->end, "rolled-back") != 0;
 	ck_assert_msg(given_up || strcmp(last, s->end) == 0, "%s, died at %u: ended as %s", s->name, at, last);
 	ck_assert_msg(fake_count(w, FAKE_WEB1, last) == 1, "%s, died at %u: %u times %s", s->name, at,
@@ -121,6 +133,7 @@ static struct fake_world *prepare(const struct scenario *s, char *dir)
 		w->guests[0].state = FG_GUEST_OFF;
 		w->guests[0].off_known = true;
 	}
+	fake_happens(w, s->happens, s->at, s->nth);
 	fake_offer(w, FAKE_WEB1, 3);
 	return w;
 }

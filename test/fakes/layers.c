@@ -78,7 +78,7 @@ static void act_create(struct call *c)
 		fail(c, FG_EEXISTS, "the layer is there");
 		return;
 	}
-	if (!c->req.readonly && g->state != FG_GUEST_OFF)
+	if (!c->req.readonly && g->state != FG_GUEST_OFF && !g->by_somebody)
 		fake_violation(c->f->w, "a layer to write on over the disk of %s, which runs", g->name);
 	*l = (struct fake_layer){ .exists = true, .readonly = c->req.readonly, .content = g->disk };
 	memcpy(c->f->w->layer_job[i], c->req.job, sizeof(c->req.job));
@@ -114,6 +114,14 @@ static void act_merge(struct call *c)
 	if (w->merge_breaks) { /* half of it is in the origin */
 		w->guests[i].disk = 600;
 		fail(c, FG_EDIFFERS, "the store cannot be read");
+		return;
+	}
+	if (w->started_in_merge) {
+		w->started_in_merge = false;
+		w->guests[i].disk = 600;
+		w->guests[i].by_somebody = true;
+		fake_guest_comes_up(w, &w->guests[i]);
+		fail(c, FG_ETIMEOUT, "no answer");
 		return;
 	}
 	w->guests[i].disk = l->content;

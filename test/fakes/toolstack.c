@@ -73,7 +73,7 @@ static void describe(struct call *c, const struct fake_guest *g)
 	memcpy(out->uuid, g->uuid, sizeof(out->uuid));
 	out->name = fg_strdup(g->name);
 	out->ops = &fake_toolstack;
-	out->state = g->state;
+	out->state = g->back_ms ? FG_GUEST_DYING : g->state;
 	out->domid = g->state == FG_GUEST_OFF ? 0 : g->domid;
 	out->refusal = fg_strdup(g->refused ? "its NIC is passed through" : NULL);
 	out->n_nics = g->n_nics;
@@ -162,7 +162,7 @@ static void act_stop(struct call *c)
 	}
 	c->step(c->arg, "shutdown requested");
 	g->state = FG_GUEST_OFF;
-	g->armed = false;
+	g->armed = g->by_somebody = false;
 }
 
 static void ts_stop(struct fg_toolstack *ts, const struct fg_guest *last, const struct fg_stop_policy *policy,
@@ -171,6 +171,9 @@ static void ts_stop(struct fg_toolstack *ts, const struct fg_guest *last, const 
 	struct call *c = call_new(ts, "stop", last->uuid, arg);
 
 	(void)policy;
+	/* First of all its owner is ended: it does not come back by itself. */
+	if (c->effect && !c->f->w->stop_ignored)
+		fake_guest(c->f->w, c->uuid)->back_ms = 0;
 	c->done = cb;
 	c->step = step;
 	c->act = act_stop;

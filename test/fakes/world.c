@@ -64,11 +64,52 @@ struct fake_guest *fake_guest(struct fake_world *w, const char *uuid)
 	return NULL;
 }
 
+void fake_happens(struct fake_world *w, enum fake_happening what, const char *at, unsigned nth)
+{
+	w->happens = what;
+	w->happens_at = at;
+	w->happens_nth = nth;
+	w->happens_seen = 0;
+}
+
+void fake_guest_comes_up(struct fake_world *w, struct fake_guest *g)
+{
+	g->state = FG_GUEST_RUNNING;
+	g->domid = w->next_domid++;
+	g->armed = g->marked; /* vif-fixgate is there before the first frame */
+	g->back_ms = 0;
+}
+
+static void happen(struct fake_world *w, const char *name)
+{
+	struct fake_guest *g = &w->guests[0];
+
+	if (w->happens == FAKE_NOTHING || strcmp(name, w->happens_at) != 0 || ++w->happens_seen < w->happens_nth)
+		return;
+	if (w->happens == FAKE_REBOOTS && g->state == FG_GUEST_RUNNING) {
+		g->state = FG_GUEST_OFF;
+		g->armed = false;
+		g->back_ms = w->now_ms + 2000;
+	} else if (w->happens == FAKE_STARTED && g->state == FG_GUEST_OFF && !g->back_ms) {
+		fake_guest_comes_up(w, g);
+		g->by_somebody = true;
+	}
+	w->happens = FAKE_NOTHING;
+}
+
 int fake_outside(struct fake *f, const char *name, bool *effect, struct fg_error *err)
 {
 	struct fake_world *w = f->w;
 	bool hit;
 
+	happen(w, name);
+	if (w->unknown_from && strcmp(name, w->unknown_from) == 0) {
+		w->unknown_until_ms = w->now_ms + 600000;
+		w->unknown_from = NULL;
+	}
+	*effect = false;
+	if (w->now_ms < w->unknown_until_ms && strcmp(name, "find") == 0)
+		return fg_error_set(err, FG_EUNREACHABLE, "the toolstack does not answer");
 	w->calls++;
 	hit = w->fail_at && (w->calls == w->fail_at || (w->fail_for_ever && w->calls > w->fail_at));
 	*effect = true;
@@ -127,13 +168,21 @@ static void clock_cancel(struct fg_clock *clock, struct fg_timer *timer)
 /* What must be true at each moment, whoever is at work. */
 static void check_world(struct fake_world *w)
 {
+	for (int i = 0; i < FAKE_GUESTS; i++)
+		if (w->guests[i].back_ms && w->now_ms >= w->guests[i].back_ms)
+			fake_guest_comes_up(w, &w->guests[i]);
 	for (int i = 0; i < FAKE_GUESTS; i++) {
 		const struct fake_guest *g = &w->guests[i];
 		const struct fake_layer *l = &w->layers[i][0];
 		if (g->state == FG_GUEST_RUNNING && g->marked && g->armed_once && !g->armed)
 			fake_violation(w, "%s runs with a mark and no filter", g->name);
-		if (g->state != FG_GUEST_OFF && l->exists && !l->readonly)
+		/* What somebody does behind the agent's back it learns when it asks: before the fix VM, before the merge. */
+		if (g->state != FG_GUEST_OFF && l->exists && !l->readonly && !g->by_somebody)
 			fake_violation(w, "%s has its disk while a layer over it is written", g->name);
+		for (size_t k = 0; k < FG_COUNT(w->vms); k++)
+			if (w->vms[k].exists && !w->vms[k].inspect && g->state != FG_GUEST_OFF && !g->by_somebody &&
+			    strcmp(w->layer_job[i], w->vms[k].uuid) == 0)
+				fake_violation(w, "two writers: %s and its fix VM", g->name);
 	}
 	for (size_t i = 0; i < FG_COUNT(w->vms); i++)
 		if (w->vms[i].exists && !w->vms[i].paused && w->vms[i].has_nic && !w->vms[i].armed)

@@ -39,6 +39,13 @@ enum fake_script {
 };
 enum fake_look { FAKE_LOOK_NEEDED, FAKE_LOOK_NOT_NEEDED, FAKE_LOOK_CRASHES, FAKE_LOOK_FAILS, FAKE_LOOK_HANGS };
 
+/* What happens to web1 from outside, at the n-th call of a name. */
+enum fake_happening {
+	FAKE_NOTHING,
+	FAKE_REBOOTS, /* its owner has destroyed it and makes it anew 2 s later, unless that owner is ended */
+	FAKE_STARTED, /* somebody starts it, if it is off */
+};
+
 struct fake_guest {
 	char uuid[37], name[16];
 	bool off_known; /* libvirt: known while off; xl: not */
@@ -48,6 +55,8 @@ struct fake_guest {
 	int disk; /* what is on it */
 	bool disk_readonly2; /* a second, read-only disk */
 	unsigned starts;
+	int64_t back_ms; /* no domain now; its owner makes it anew then. 0: no */
+	bool by_somebody; /* started behind the agent's back */
 };
 
 struct fake_layer {
@@ -83,6 +92,12 @@ struct fake_world {
 	int catalogue_version; /* of the catalogue that fixgate-net goes by, less 1 */
 	bool nic_comes; /* a second NIC is plugged in while the first filter is installed */
 	int64_t acks_held;
+	enum fake_happening happens;
+	const char *happens_at;
+	unsigned happens_nth, happens_seen;
+	const char *unknown_from; /* from this call on the toolstack does not answer for ten minutes */
+	int64_t unknown_until_ms;
+	bool started_in_merge; /* somebody starts web1 while the agent does not hear of the end of a merge */
 	/* scripts */
 	const char *os; /* as a fix VM says it when it has mounted the disks; NULL: it does not */
 	enum fake_script script;
@@ -116,6 +131,8 @@ struct fake_world *fake_world_new(void);
 void fake_world_free(struct fake_world *w);
 void fake_violation(struct fake_world *w, const char *fmt, ...) FG_PRINTF(2, 3);
 struct fake_guest *fake_guest(struct fake_world *w, const char *uuid);
+void fake_guest_comes_up(struct fake_world *w, struct fake_guest *g);
+void fake_happens(struct fake_world *w, enum fake_happening what, const char *at, unsigned nth);
 
 /* The configuration that fake_start would take by itself, to be changed before it. */
 void fake_configure(struct fake *f, const char *dir);

@@ -80,6 +80,11 @@ static void expect_running(bool isolated, int disk)
 		ck_assert(web1()->armed);
 }
 
+static void configure(void)
+{
+	fake_configure(&f, dir);
+}
+
 START_TEST(fixed_and_back)
 {
 	static const char *const states[] = { "offered", "queued",   "isolated",  "stopped", "fixing",
@@ -218,11 +223,6 @@ START_TEST(bad_fix_leaves_the_disk_and_isolates)
 }
 END_TEST
 
-static void configure(void)
-{
-	fake_configure(&f, dir);
-}
-
 START_TEST(on_failure_release)
 {
 	configure();
@@ -284,6 +284,84 @@ START_TEST(guest_that_was_off_stays_off)
 	ck_assert_int_eq(g->disk, 1100);
 	ck_assert(!g->marked);
 	ck_assert_uint_eq(g->starts, 0);
+}
+END_TEST
+
+/* A guest in its own reboot is no domain for two seconds, whenever that is; its owner must not bring it back then. */
+static const char *const reboot_calls[] = { "find", "save", "isolate", "stop" };
+
+START_TEST(guest_that_reboots_is_not_gone)
+{
+	struct fake_guest *g = fake_guest(w, FAKE_WEB1);
+
+	for (unsigned nth = 1; nth <= 6; nth++) {
+		for (int known = 0; known < 2; known++) {
+			teardown();
+			setup();
+			g = fake_guest(w, FAKE_WEB1);
+			g->off_known = known; /* its file pins the UUID */
+			fake_happens(w, FAKE_REBOOTS, reboot_calls[_i], nth);
+			fake_offer(w, FAKE_WEB1, 1);
+			run();
+			if (!known && nth == 1 && _i == 0) /* nothing tells it from one that never was */
+				continue;
+			expect("done", NULL);
+			expect_running(false, 1100);
+		}
+	}
+}
+END_TEST
+
+/* Somebody starts the guest while it is fixed: what the fix wrote must not come under it. */
+struct start {
+	const char *call;
+	unsigned nth;
+	const char *state;
+};
+static const struct start starts[] = {
+	{ "token", 1, "failed" },
+	{ "fixvm create", 2, "failed" },
+	{ "fixvm send", 1, "rolled-back" },
+	{ "fixvm destroy", 2, "rolled-back" },
+};
+
+START_TEST(guest_that_somebody_starts_meanwhile_runs_on_isolated)
+{
+	fake_happens(w, FAKE_STARTED, starts[_i].call, starts[_i].nth);
+	fake_offer(w, FAKE_WEB1, 1);
+	run();
+	expect(starts[_i].state, "the guest runs");
+	expect_running(true, 100);
+	ck_assert_uint_eq(web1()->starts, 0);
+	ck_assert(web1()->by_somebody);
+	ck_assert(!w->layers[0][0].exists);
+}
+END_TEST
+
+/* Half of the disks are merged: no way back, and none forward while it runs. */
+START_TEST(guest_that_somebody_starts_in_the_merge_is_held)
+{
+	w->started_in_merge = true;
+	fake_offer(w, FAKE_WEB1, 1);
+	run();
+	expect("held", "the guest runs");
+	ck_assert(web1()->marked && web1()->armed);
+}
+END_TEST
+
+static const char *const from[] = { "token", "fixvm create", "fixvm send" };
+
+START_TEST(whether_it_is_gone_cannot_be_asked)
+{
+	fake_offer(w, FAKE_WEB1, 1);
+	w->unknown_from = from[_i];
+	configure();
+	f.config.inspect = false;
+	run();
+	expect("held", "is the guest still gone");
+	ck_assert_int_eq(web1()->state, FG_GUEST_OFF);
+	ck_assert_int_eq(web1()->disk, 100);
+	ck_assert(web1()->marked);
 }
 END_TEST
 
@@ -398,6 +476,10 @@ int main(void)
 	tcase_add_test(t, unhealthy_is_held_and_isolated);
 	tcase_add_test(t, unhealthy_is_released_by_policy);
 	tcase_add_test(t, guest_that_was_off_stays_off);
+	tcase_add_loop_test(t, guest_that_reboots_is_not_gone, 0, FG_COUNT(reboot_calls));
+	tcase_add_test(t, guest_that_somebody_starts_in_the_merge_is_held);
+	tcase_add_loop_test(t, whether_it_is_gone_cannot_be_asked, 0, FG_COUNT(from));
+	tcase_add_loop_test(t, guest_that_somebody_starts_meanwhile_runs_on_isolated, 0, FG_COUNT(starts));
 	tcase_add_test(t, guest_that_was_paused_stays_paused);
 	tcase_add_test(t, guest_that_does_not_stop_runs_on_isolated);
 	tcase_add_test(t, nic_that_comes_meanwhile_is_cut_off_too);
