@@ -31,6 +31,7 @@ void fg_fix_enter(struct fg_job *job)
 static void on_started(struct fg_job *job, int rc, const struct fg_error *err)
 {
 	if (rc == 0) {
+		job->r.attempts++; /* it was let run; written with the state */
 		fg_job_enter(job, FG_STATE_FIXING);
 		return;
 	}

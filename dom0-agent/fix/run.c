@@ -261,8 +261,6 @@ static void make(struct fg_job *job)
 		memcpy(spec.mac, plan.nic->mac, sizeof(spec.mac));
 		memcpy(spec.bridge, plan.nic->bridge, sizeof(spec.bridge));
 	}
-	if (!run->inspect)
-		job->r.attempts++;
 	if (fg_job_intent(job, "create the fix VM %s", name) < 0)
 		return;
 	struct fg_call *call = fg_job_wait(job, "the fix VM to be made", FG_ACT_MS, on_created);

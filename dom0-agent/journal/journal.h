@@ -48,7 +48,7 @@ struct fg_job_record {
 	char *definition; /* what start_paused needs */
 	char *was; /* "running", "paused", "off"; NULL: not known yet */
 	bool merged; /* every layer is in its origin */
-	uint32_t attempts; /* fix VMs started */
+	uint32_t attempts; /* fix VMs that were let run */
 	int64_t created_ms, changed_ms;
 };
 void fg_job_record_release(struct fg_job_record *r);

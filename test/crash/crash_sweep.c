@@ -48,10 +48,12 @@ static const struct scenario scenarios[] = {
 };
 
 static unsigned writes, die_at;
+static const char *die_in; /* writes in this state are counted; NULL: in any */
 
 static void hook(void *arg)
 {
-	(void)arg;
+	if (die_in && strcmp(fake_last_state(arg, FAKE_WEB1), die_in) != 0)
+		return;
 	if (++writes == die_at)
 		_exit(DIED);
 }
@@ -77,7 +79,7 @@ static bool life(struct fake_world *w, const char *dir, const struct scenario *s
 		die_at = at;
 		fake_configure(&f, dir);
 		f.config.release_after_health = s->after_health;
-		fake_start(&f, w, dir, hook, NULL);
+		fake_start(&f, w, dir, hook, w);
 		fake_pump(&f, NULL);
 		fake_end(&f);
 		exit(0);
@@ -187,6 +189,28 @@ START_TEST(dies_again_and_again)
 }
 END_TEST
 
+/* Only a fix VM that was let run was an attempt: dying before that and once while it runs is one, and there are two. */
+START_TEST(dies_before_the_fix_and_in_it)
+{
+	bool died = true;
+
+	for (unsigned at = 1; died; at++) {
+		char dir[] = "/dev/shm/fg-crash-XXXXXX";
+		struct fake_world *w = prepare(&scenarios[0], dir);
+		die_in = "stopped";
+		died = life(w, dir, &scenarios[0], at);
+		die_in = "fixing";
+		if (died)
+			life(w, dir, &scenarios[0], 1);
+		die_in = NULL;
+		if (died)
+			ck_assert(!life(w, dir, &scenarios[0], 0));
+		check_end(w, &scenarios[0], at, false);
+		clean(w, dir);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	fg_log_init("sweep", FG_LOG_NONE);
@@ -195,6 +219,7 @@ int main(void)
 
 	tcase_set_timeout(t, 400);
 	tcase_add_loop_test(t, dies_once, 0, FG_COUNT(scenarios));
+	tcase_add_test(t, dies_before_the_fix_and_in_it);
 	tcase_add_loop_test(t, dies_again_and_again, 0, FG_COUNT(scenarios));
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
