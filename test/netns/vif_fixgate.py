@@ -168,6 +168,61 @@ def strict(tap):
     tap.ok(rc != 0 and not c.read("calls"), "strict: a stranger's vif that cannot be closed is refused", (rc, out))
 
 
+def unknown(tap):
+    """Only a folder that can be read and has no such mark says that the guest is not isolated."""
+    def file_instead(c):
+        os.rmdir(c.marks)
+        c.file("marks", "x")
+
+    def loop(c):
+        os.rmdir(c.marks)
+        os.symlink("marks", c.marks)
+
+    def dangling(c):
+        os.rmdir(c.marks)
+        os.symlink("nowhere", c.marks)
+
+    def below_a_file(c):
+        os.rmdir(c.marks)
+        c.file("marks", "x")
+        c.file("vif.conf", "script = my-bridge\nmark_dir = %s/sub/marks\n" % c.marks)
+
+    def mark_loop(c):
+        os.symlink(UUID + ".json", os.path.join(c.marks, UUID + ".json"))
+
+    def unreadable(c):
+        c.file("bin/ls", "#!/bin/sh\necho 'ls: reading directory: Input/output error' >&2\nexit 2\n")
+
+    def conf_loop(c):
+        c.file("marks/%s.json" % UUID, json.dumps({"uuid": UUID, "closed": True, "devs": [{"mac": GM}]}))
+        os.unlink(os.path.join(c.dir.name, "vif.conf"))
+        os.symlink("vif.conf", os.path.join(c.dir.name, "vif.conf"))
+        c.file("bin/vif-bridge", BRIDGE)
+
+    for text, change in (("is a file", file_instead), ("is a loop of links", loop), ("is a link to nowhere", dangling),
+                         ("would be below a file", below_a_file), ("has a loop for the mark", mark_loop),
+                         ("cannot be listed", unreadable), ("is named by a configuration that cannot be read", conf_loop)):
+        c = Case(mark=False)
+        change(c)
+        rc, out = c.call("online")
+        tap.ok(rc != 0 and not c.read("calls"), "the folder of marks %s: refused" % text, (rc, out))
+        tap.ok(c.read(BACKEND + "/hotplug-status") == "error", "libxl is told", out)
+    for text, conf in (("is not there", "mark_dir = %s/none\n"), ("nor is the one it would be in", "mark_dir = %s/none/none\n")):
+        c = Case(mark=False)
+        c.file("vif.conf", "script = my-bridge\n" + conf % c.dir.name)
+        rc, out = c.call("online")
+        tap.ok(rc == 0 and c.read("calls") and c.devs() == [], "the folder of marks %s: nobody is isolated" % text, (rc, out))
+    c = Case(mark=False)
+    c.file("marks/%s.json" % UUID2, "{")
+    rc, out = c.call("online")
+    tap.ok(rc == 0 and c.read("calls") and c.devs() == [], "another guest is marked: handed over", (rc, out))
+    c = Case()
+    os.environ["QUOTING_STYLE"] = "c"
+    rc, out = c.call("online")
+    del os.environ["QUOTING_STYLE"]
+    tap.ok(rc == 0 and c.devs() == ["vif1.0"], "whatever ls is told by the environment", (rc, out))
+
+
 def bounded(tap):
     """Whatever hangs, libxl gets its answer long before its 40 s are over."""
     for text, prepare in (
@@ -182,6 +237,10 @@ def bounded(tap):
         took = time.monotonic() - begin
         tap.ok(rc != 0 and took < 10 and not c.read("calls"), "%s: refused in time" % text, (rc, out, took))
         tap.ok(c.read(BACKEND + "/hotplug-status") == "error", "libxl is told", out)
+    c = Case()
+    c.file("bin/date", "#!/bin/sh\necho x >>\"$XS/dates\"\nexpr 1000000 + 1000 \\* $(wc -l <\"$XS/dates\")\n")
+    rc, out = c.call("online")
+    tap.ok(rc == 0 and c.devs() == ["vif1.0"], "the clock of the day is set meanwhile: it is not looked at", (rc, out))
 
 
 def main():
@@ -223,6 +282,7 @@ def main():
     windows(tap)
     handing_over(tap)
     strict(tap)
+    unknown(tap)
     bounded(tap)
 
     for text, change in (
