@@ -2,13 +2,16 @@
 #include "filter.h"
 
 #include "index.h"
+#include "link.h"
 
 #include <lib/util.h>
 
+#include <errno.h>
 #include <linux/netlink.h>
 #include <string.h>
 
 #define TRANSACTION_TRIES 1000 /* as READ_TRIES in held.c */
+#define GONE_TRIES 3
 
 int fg_filter_open(struct fg_filter **out, struct fg_error *err)
 {
@@ -168,13 +171,49 @@ static int plan_isolate(struct fg_filter *f, struct fg_held *held, struct fg_bat
 	return rc;
 }
 
+static bool one_is_gone(struct fg_filter *f, const struct isolate_request *r)
+{
+	struct fg_link link;
+
+	for (size_t i = 0; i < r->n; i++)
+		for (size_t d = 0; d < r->guests[i].n_devs; d++)
+			if (fg_link_get(&f->route, r->guests[i].devs[d].name, &link, NULL) == -FG_ENOTFOUND)
+				return true;
+	return false;
+}
+
+/*
+ * nf_tables says ENOENT of a device that is gone, and of an expression or a type of chain that it has no module for: the
+ * first is no harm, the second leaves the guest open.  A device that is held but not named may have gone as well, or one
+ * was renamed: hence more than one try.
+ */
+static int isolate(struct fg_filter *f, const struct isolate_request *r, struct fg_error *err)
+{
+	struct fg_error failed = FG_ERROR_INIT;
+	int rc = 0;
+
+	for (int i = 0; i < GONE_TRIES; i++) {
+		failed = (struct fg_error)FG_ERROR_INIT;
+		rc = transact(f, plan_isolate, r, r->uuids, r->n, &failed);
+		if (rc != -FG_ENOTFOUND || one_is_gone(f, r))
+			break;
+		failed = (struct fg_error)FG_ERROR_INIT;
+		rc = fg_error_errno(
+			&failed, FG_EFAILED, ENOENT,
+			"nf_tables transaction: the devices are there, so the kernel lacks a part of nf_tables");
+	}
+	if (rc < 0 && err && !err->code)
+		*err = failed;
+	return rc;
+}
+
 int fg_filter_isolate(struct fg_filter *f, const struct fg_filter_guest *guests, size_t n, struct fg_error *err)
 {
 	fg_autofree const char **uuids = fg_calloc(n, sizeof(*uuids));
 	struct isolate_request r = { .guests = guests, .n = n };
 	int rc = check_request(&r, uuids, err);
 
-	return rc < 0 ? rc : transact(f, plan_isolate, &r, r.uuids, n, err);
+	return rc < 0 ? rc : isolate(f, &r, err);
 }
 
 int fg_filter_arm(struct fg_filter *f, const struct fg_filter_guest *guest, const char *also, struct fg_error *err)
@@ -186,12 +225,12 @@ int fg_filter_arm(struct fg_filter *f, const struct fg_filter_guest *guest, cons
 
 	if (rc < 0)
 		return rc;
-	rc = transact(f, plan_isolate, &r, &uuid, 1, &first);
+	rc = also ? transact(f, plan_isolate, &r, &uuid, 1, &first) : isolate(f, &r, &first);
 	if (rc == -FG_ENOTFOUND && also) {
 		/* Kernels before 6.16 know no hook for a device that is not there yet, and need none: the hook stays with
 		 * the device over a rename. */
 		r.also = NULL;
-		return transact(f, plan_isolate, &r, &uuid, 1, err);
+		return isolate(f, &r, err);
 	}
 	if (rc < 0 && err && !err->code)
 		*err = first;

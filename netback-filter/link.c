@@ -108,6 +108,25 @@ int fg_link_get_index(struct fg_netlink *route, uint32_t ifindex, struct fg_link
 	return rc < 0 ? failed(rc, what, err) : 0;
 }
 
+int fg_link_set_down(struct fg_netlink *route, uint32_t ifindex, struct fg_error *err)
+{
+	char buf[256] = { 0 };
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+
+	nlh->nlmsg_type = RTM_NEWLINK;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	struct ifinfomsg *info = mnl_nlmsg_put_extra_header(nlh, sizeof(*info));
+	info->ifi_family = AF_UNSPEC;
+	info->ifi_index = (int)ifindex;
+	info->ifi_change = IFF_UP;
+	int rc = fg_netlink_ask(route, nlh, NULL, NULL);
+	if (rc == -ENODEV)
+		return fg_error_set(err, FG_ENOTFOUND, "device %u is gone", ifindex);
+	return rc < 0 ? fg_error_errno(err, rc == -EPERM ? FG_ENOTALLOWED : FG_EFAILED, -rc,
+				       "device %u cannot be set down", ifindex)
+		      : 0;
+}
+
 /* The bus of the device behind it, "" if there is none: "xen-backend", "pci", "virtio" … */
 static void bus_of(const char *name, char *out, size_t size)
 {

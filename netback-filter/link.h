@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Is a netdev a guest's?  Asked of the kernel by rtnetlink and, for Xen's, of sysfs. */
+/* Netdevs.  Is one a guest's?  Asked of the kernel by rtnetlink and, for Xen's, of sysfs. */
 #ifndef FG_FILTER_LINK_H
 #define FG_FILTER_LINK_H
 
@@ -22,6 +22,8 @@ int fg_link_get(struct fg_netlink *route, const char *name, struct fg_link *out,
 /* NOTFOUND if there is none with that index. */
 int fg_link_get_index(struct fg_netlink *route, uint32_t ifindex, struct fg_link *out,
 		      struct fg_error *err) FG_MUST_CHECK;
+/* NOTFOUND if it is gone. */
+int fg_link_set_down(struct fg_netlink *route, uint32_t ifindex, struct fg_error *err) FG_MUST_CHECK;
 /* REFUSED with the reason if it is not the host's end of a guest's NIC. */
 int fg_link_is_guests(const struct fg_link *link, struct fg_error *err) FG_MUST_CHECK;
 

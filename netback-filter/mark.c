@@ -5,6 +5,7 @@
 #include <lib/util.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
@@ -60,6 +61,10 @@ int fg_filter_mark_read(const char *dir, const char *uuid, struct fg_filter_gues
 
 	if (rc == 0)
 		rc = fg_file_read(path, MARK_BYTES_MAX, &text, &len, err);
+	if (rc == -FG_ENOTFOUND && faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		fg_error_clear(err);
+		return fg_error_set(err, FG_EIO, "%s leads nowhere", path);
+	}
 	if (rc < 0)
 		return rc;
 	rc = fg_json_parse(text, len, &value, err);

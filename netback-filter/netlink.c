@@ -232,7 +232,8 @@ static int classify(int error, bool *stale, struct fg_error *err)
 		return fg_error_errno(err, FG_ENOTALLOWED, EPERM, "nf_tables transaction");
 	case -ENOENT:
 	case -ENODEV:
-		return fg_error_errno(err, FG_ENOTFOUND, -error, "nf_tables transaction: a device is gone");
+		return fg_error_errno(err, FG_ENOTFOUND, -error,
+				      "nf_tables transaction: a device or a part of nf_tables is missing");
 	case -ENOMEM:
 		return fg_error_errno(err, FG_ENOMEM, ENOMEM, "nf_tables transaction");
 	default:

@@ -43,6 +43,26 @@ static void problem(struct state *s, const struct fg_error *err)
 		s->r->problem(s->r->arg, err->text);
 }
 
+/* It belongs to a marked guest and cannot be filtered: no frame may pass. */
+static void shut(struct state *s, const char *dev, const struct fg_error *why)
+{
+	struct fg_error err = *why, down = FG_ERROR_INIT;
+	struct fg_link link;
+	int rc = fg_link_get(&s->f->route, dev, &link, &down);
+
+	if (rc == 0)
+		rc = fg_link_is_guests(&link, &down);
+	if (rc == 0)
+		rc = fg_link_set_down(&s->f->route, link.ifindex, &down);
+	if (rc == -FG_ENOTFOUND)
+		return; /* gone: nothing is open */
+	if (rc < 0)
+		fg_error_wrap(&err, "%s is open, it could not be set down (%.100s)", dev, down.text);
+	else
+		fg_error_wrap(&err, "%s was set down", dev);
+	problem(s, &err);
+}
+
 /*----- marks -----*/
 
 static void read_mark(struct state *s, const char *file)
@@ -177,7 +197,7 @@ static void find_owner(struct state *s, const struct fg_owner_link *l)
 		return;
 	if (m->n_devs == FG_FILTER_DEVS_MAX) {
 		fg_error_set(&err, FG_ELIMIT, "guest %s has more than %d devices", owner.uuid, FG_FILTER_DEVS_MAX);
-		problem(s, &err);
+		shut(s, l->name, &err);
 		return;
 	}
 	struct fg_filter_dev *d = &m->devs[m->n_devs++];
@@ -209,7 +229,7 @@ static void one_by_one(struct state *s)
 			if (rc == 0)
 				s->r->n_devs++;
 			else if (rc != -FG_ENOTFOUND)
-				problem(s, &err);
+				shut(s, g.devs->name, &err);
 		}
 	}
 }
@@ -248,9 +268,9 @@ int fg_filter_restore(struct fg_filter *f, struct fg_restore *r, struct fg_error
 		for (size_t i = 0; i < s.n_links; i++)
 			find_owner(&s, &s.links[i]);
 		rc = fg_filter_wake(f, err);
+		filter_all(&s); /* even so: what cannot be filtered is set down */
 	}
 	if (rc == 0) {
-		filter_all(&s);
 		rc = fg_filter_list(f, &status, &n, err); /* nf_tables answers */
 		fg_filter_status_free(status, n);
 	}

@@ -11,7 +11,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nslib import BIN, UUID, UUID2, Filter, Ns, Raw, Tap, need_root  # noqa: E402
+from nslib import BIN, UUID, UUID2, Filter, Ns, Raw, Tap, need_root, without_nft_part  # noqa: E402
 
 PROBE = os.path.join(BIN, "..", "test", "probe", "fixgate-guard-probe")
 GM, GM2 = "02:00:00:00:00:01", "02:00:00:00:00:02"
@@ -22,7 +22,8 @@ PATIENCE_S = 20
 class Host:
     """A dom0 of its own: domain 1 is UUID, domain 2 is UUID2; a probe watches it."""
 
-    def __init__(self, start=True):
+    def __init__(self, start=True, probe=PROBE):
+        self.probe = probe
         self.dir = tempfile.TemporaryDirectory()
         self.d, self.g = Ns("dom0"), Ns("guest")
         self.filter = Filter(self.d)
@@ -54,7 +55,7 @@ class Host:
 
     def start(self):
         with self.d:
-            self.p = subprocess.Popen([PROBE, self.dir.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            self.p = subprocess.Popen([self.probe, self.dir.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=open(self.path("log"), "a"))
         self.until("ready")
 
@@ -405,6 +406,25 @@ def refused(tap):
     h.close()
 
 
+def missing_part(tap):
+    """ENOENT is not only what the kernel says of a device that is gone."""
+    with tempfile.TemporaryDirectory() as d:
+        h = Host(start=False, probe=os.path.join(d, "probe"))
+        without_nft_part(PROBE, h.probe)
+        h.start()
+        h.guest(UUID)
+        h.isolate()
+        h.settle()
+        h.vif("vif2.0", "eth2", "up")
+        h.vif("vif1.0", "eth0", "up")
+        h.settle()
+        w = windows(h.said)
+        up = [x["ifname"] for x in json.loads(h.d.ip("-j", "link")) if "UP" in x["flags"] and "vif" in x["ifname"]]
+        tap.ok(len(w) == 1 and w[0]["dev"] == "vif1.0" and w[0]["ended"] == "set-down" and up == ["vif2.0"],
+               "a part of nf_tables is missing: the NIC is set down, and told", (w, up))
+        h.close()
+
+
 def storm(tap):
     """More notifications than the queue holds: nothing is missed."""
     h = Host()
@@ -532,7 +552,7 @@ def main():
         print("1..0 # SKIP needs %s and nft" % PROBE)
         return
     for section in (appearing, known_by_others, renamed, namespaces_and_bridges, rules, before_the_guard, killed,
-                    beside_vif_fixgate, refused, storm,
+                    beside_vif_fixgate, refused, missing_part, storm,
                     marks_unreadable, leak, evidence):
         tap.section(section)
     tap.done()

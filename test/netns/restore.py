@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nslib import BIN, UUID, UUID2, Filter, Ns, Tap, need_root  # noqa: E402
+from nslib import BIN, FILTER, UUID, UUID2, Filter, Ns, Tap, need_root, without_nft_part  # noqa: E402
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 UNITS = os.path.join(TOP, "dom0-agent", "systemd")
@@ -60,6 +60,9 @@ class Case:
 
     def devs(self):
         return {g["uuid"]: sorted(d["dev"] for d in g["devs"]) for g in json.loads(self.filter.ok("list", "--json"))["guests"]}
+
+    def up(self):
+        return sorted(x["ifname"] for x in json.loads(self.d.ip("-j", "link")) if "UP" in x["flags"] and "vif" in x["ifname"])
 
 
 def restores(tap):
@@ -114,6 +117,26 @@ def problems(tap):
     tap.ok(rc == 0 and "1 guests" in out, "other files in the folder are let alone", out)
 
 
+def missing_part(tap):
+    """The kernel says ENOENT of a device that is gone, and of a module that it has not."""
+    c = Case()
+    c.mark(UUID, GM, GM2)
+    c.mark(UUID2, "02:00:00:00:00:22")
+    c.vif(1, "vif1.0", "vif1.1")
+    c.vif(2, "vif2.0")
+    c.vif(3, "vif3.0")
+    for dev in ("vif1.0", "vif1.1", "vif2.0", "vif3.0"):
+        c.d.ip("link", "set", dev, "up")
+    without_nft_part(FILTER, os.path.join(c.dir.name, "bin/netback-filter"))
+    rc, out = c.restore()
+    tap.ok(rc != 0 and c.devs() == {}, "the devices are there, a part of nf_tables is not: it fails", (rc, out))
+    tap.ok(all(dev + " was set down" in out for dev in ("vif1.0", "vif1.1", "vif2.0")), "and says so of each device", out)
+    tap.ok(c.up() == ["vif3.0"], "what cannot be filtered is set down, and nothing else", c.up())
+    os.unlink(os.path.join(c.dir.name, "bin/netback-filter"))
+    rc, out = c.restore()
+    tap.ok(rc == 0 and c.devs() == {UUID: ["vif1.0", "vif1.1"], UUID2: ["vif2.0"]}, "with all of it: filtered", (rc, out))
+
+
 def never_the_hosts(tap):
     """A NIC of this machine is refused.  Asked with verify, which changes nothing."""
     names = [n for n in os.listdir("/sys/class/net") if os.path.exists("/sys/class/net/%s/device" % n)]
@@ -156,7 +179,7 @@ def units(tap):
 def main():
     need_root()
     tap = Tap(__file__)
-    for section in (restores, problems, never_the_hosts, units):
+    for section in (restores, problems, missing_part, never_the_hosts, units):
         tap.section(section)
     tap.done()
 
