@@ -65,6 +65,17 @@ static void shut(struct state *s, const char *dev, const struct fg_error *why)
 
 /*----- marks -----*/
 
+/* Says nothing of what the guest may reach: nothing, then. */
+static struct fg_filter_guest *closed(const char *uuid)
+{
+	struct fg_filter_guest *guest = fg_calloc(1, sizeof(*guest));
+
+	memcpy(guest->uuid, uuid, sizeof(guest->uuid));
+	guest->closed = true;
+	return guest;
+}
+
+/* The file's name says who is marked, whatever is in it. */
 static void read_mark(struct state *s, const char *file)
 {
 	struct fg_error err = FG_ERROR_INIT;
@@ -76,11 +87,15 @@ static void read_mark(struct state *s, const char *file)
 	snprintf(text, sizeof(text), "%.36s", file);
 	if (fg_uuid_parse(text, uuid, NULL) < 0)
 		return;
-	s->r->n_marks++;
-	if (fg_filter_mark_read(s->r->mark_dir, uuid, &mark, &err) < 0) {
+	int rc = fg_filter_mark_read(s->r->mark_dir, uuid, &mark, &err);
+	if (rc == -FG_ENOTFOUND)
+		return; /* released just now */
+	if (rc < 0) {
+		fg_error_wrap(&err, "guest %s is closed: its mark cannot be read", uuid);
 		problem(s, &err);
-		return;
+		mark = closed(uuid);
 	}
+	s->r->n_marks++;
 	s->guests = reallocarray(s->guests, s->n + 1, sizeof(*s->guests));
 	if (!s->guests)
 		abort();
@@ -91,15 +106,21 @@ static void read_mark(struct state *s, const char *file)
 /* No folder: nobody was ever isolated. */
 static int read_marks(struct state *s, struct fg_error *err)
 {
+	struct fg_error some = FG_ERROR_INIT;
 	DIR *d = opendir(s->r->mark_dir);
 	const struct dirent *e;
 
-	if (!d && errno == ENOENT)
+	if (!d && errno == ENOENT && faccessat(AT_FDCWD, s->r->mark_dir, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
+	    errno == ENOENT)
 		return 0;
 	if (!d)
 		return fg_error_errno(err, FG_EIO, errno, "%s", s->r->mark_dir);
-	while ((e = readdir(d)) != NULL)
+	for (errno = 0; (e = readdir(d)) != NULL; errno = 0)
 		read_mark(s, e->d_name);
+	if (errno) { /* those that were read are marked all the same */
+		fg_error_errno(&some, FG_EIO, errno, "%s", s->r->mark_dir);
+		problem(s, &some);
+	}
 	closedir(d);
 	return 0;
 }

@@ -17,9 +17,10 @@ struct fg_restore {
 };
 
 /*
- * Every device that is there and belongs to a marked guest is filtered, in one transaction where that works.  The first
- * problem's code if there was any.  Also asks nf_tables for a chain when nothing is to be filtered: what will be needed for
- * a vif is found missing now.
+ * Every device that is there and belongs to a marked guest is filtered, in one transaction where that works.  A guest whose
+ * mark cannot be read is closed (drop-all); a device that cannot be filtered is set down.  What cannot be told to be a marked
+ * guest's stays as it is: it may be a bystander's.  The first problem's code if there was any.
+ * Also asks nf_tables for a chain when nothing is to be filtered: what will be needed for a vif is found missing now.
  */
 int fg_filter_restore(struct fg_filter *f, struct fg_restore *r, struct fg_error *err) FG_MUST_CHECK;
 

@@ -100,13 +100,43 @@ def problems(tap):
     c.mark(UUID2, text="{")
     c.vif(1, "vif1.0")
     c.vif(2, "vif2.0")
-    rc, out = c.restore()
-    tap.ok(rc != 0 and UUID2 in out and c.devs() == {UUID: ["vif1.0"]}, "a mark that cannot be read: told; the others stand", out)
+    c.vif(3, "vif3.0")
+    c.d.ip("tuntap", "add", "dev", "vnet0", "mode", "tap")
+    c.d.ip("link", "set", "vnet0", "address", "fe:00:00:00:00:22")
+    path = os.path.join(c.marks, UUID2 + ".json")
+
+    def unreadable(text, prepare):
+        c.d.run("nft", "flush", "ruleset")
+        shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        prepare()
+        rc, out = c.restore()
+        tap.ok(rc != 0 and UUID2 + " is closed" in out and c.devs() == {UUID: ["vif1.0"], UUID2: ["vif2.0"]},
+               "the mark %s: told; the guest is closed, the others are as they were" % text, (rc, out, c.devs()))
+        rc, out = c.filter("verify", "--guest", UUID2, "--dev", "vif2.0", "--mac", "02:00:00:00:00:22", "--closed")
+        tap.ok(rc == 0, "nothing passes its device", out)
+
+    unreadable("is malformed", lambda: c.mark(UUID2, text="{"))
+    unreadable("is empty", lambda: c.mark(UUID2, text="\n"))
+    unreadable("is another guest's", lambda: c.mark(UUID2, text=json.dumps(
+        {"uuid": UUID, "closed": True, "devs": [{"mac": "02:00:00:00:00:22"}]})))
+    unreadable("is a folder", lambda: os.mkdir(path))
+    unreadable("is a link to nowhere", lambda: os.symlink("nowhere", path))
+    unreadable("is a loop of links", lambda: os.symlink(path, path))
     c.file("xs/broken", "")
-    c.d.run("nft", "flush", "ruleset")
     rc, out = c.restore()
-    tap.ok(rc != 0 and "whose is vif1.0" in out, "xenstore does not answer: told", out)
+    tap.ok(rc != 0 and "whose is vif1.0" in out and c.devs() == {UUID: ["vif1.0"], UUID2: ["vif2.0"]},
+           "xenstore does not answer: told; what is filtered stays so", out)
+    c.d.run("nft", "flush", "ruleset")
+    c.d.ip("link", "set", "vnet0", "address", "fe:" + GM[3:])
+    for dev in ("vif1.0", "vif2.0", "vif3.0"):
+        c.d.ip("link", "set", dev, "up")
+    rc, out = c.restore()
+    tap.ok(rc != 0 and all("whose is " + dev in out for dev in ("vif1.0", "vif2.0", "vif3.0")) and c.devs() == {UUID: ["vnet0"]},
+           "nothing is filtered: told; what a mark's MAC names is filtered", (rc, out, c.devs()))
+    tap.ok(c.up() == ["vif1.0", "vif2.0", "vif3.0"], "the rest is let alone: it may be anybody's", c.up())
     os.unlink(os.path.join(c.dir.name, "xs/broken"))
+    rc, out = c.restore()
+    tap.ok(rc != 0 and c.devs() == {UUID: ["vif1.0", "vnet0"], UUID2: ["vif2.0"]}, "it answers again: filtered", (rc, out, c.devs()))
     for words in (["--guest", UUID], ["--dev", "vif1.0"], ["x"], ["--closed"]):
         rc, out = c.restore(*words)
         tap.ok(rc == 2, "restore %s: usage" % words[0], out)
@@ -115,6 +145,11 @@ def problems(tap):
     os.unlink(os.path.join(c.marks, UUID2 + ".json"))
     rc, out = c.restore()
     tap.ok(rc == 0 and "1 guests" in out, "other files in the folder are let alone", out)
+    for text, to in (("a link to nowhere", "nowhere"), ("a loop of links", "marks"), ("a file", "xs/local/domain/1/vm")):
+        shutil.rmtree(c.marks, ignore_errors=True) if not os.path.islink(c.marks) else os.unlink(c.marks)
+        os.symlink(to, c.marks)
+        rc, out = c.restore()
+        tap.ok(rc != 0, "the folder of marks is %s: who is marked is not known" % text, (rc, out))
 
 
 def missing_part(tap):
