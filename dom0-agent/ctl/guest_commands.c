@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Commands that name a guest: the toolstacks are asked who it is. */
 #include "ctl.h"
+#include "xl_conf.h"
 
 #include <lib/log.h>
 #include <lib/util.h>
@@ -267,6 +268,15 @@ static void check_private(json_t *list, const char *path)
 	check(list, "key is private", ok, path);
 }
 
+/* libvirt does not read xl's configuration. */
+static void check_vif_script(json_t *list)
+{
+	fg_autofree char *text = NULL;
+	bool ok = fg_xl_conf_check(FG_XL_CONF, FG_XL_SCRIPTS, &text);
+
+	check(list, "vif script", ok, text);
+}
+
 static void on_doctor(void *arg, int rc, const struct fg_guest *guests, size_t n, const struct fg_error *err)
 {
 	struct fg_ctl_client *c = arg;
@@ -289,6 +299,8 @@ static void on_doctor(void *arg, int rc, const struct fg_guest *guests, size_t n
 	check_private(list, config->server_key);
 	check(list, "layers", access(config->layer_dir, W_OK) == 0, config->layer_dir);
 	check(list, "device mapper", access("/dev/mapper/control", R_OK | W_OK) == 0, "/dev/mapper/control");
+	if (config->xl)
+		check_vif_script(list);
 	for (size_t i = 0; rc == 0 && i < n; i++)
 		if (guests[i].refusal)
 			check(list, guests[i].name, false, guests[i].refusal);

@@ -21,6 +21,7 @@ def main(lab):
         scene.lab.dom0("kill $(pidof fixgated); while pidof fixgated >/dev/null; do sleep 0.05; done")
         lab.dom0("rm /etc/fixgate/agent.pem /etc/fixgate/agent.key /etc/fixgate/server-ca.pem")     # not enrolled
         code = scene.run("fixgate-server", "enrol", "xen1", "--dir", scene.server_dir).stdout.strip()
+        lab.dom0("echo 'vif.default.script=\"vif-fixgate\"' >>/etc/xen/xl.conf")
         for command in commands:
             command = command.replace("192.0.2.10:8443", f"{SERVER4}:{PORT}").replace("CODE", code)
             result = lab.dom0(command, check=False, timeout=300)
