@@ -21,7 +21,7 @@ const char fg_args_usage[] =
 	"       netback-filter verify  (arguments of isolate)\n"
 	"       netback-filter simulate  (arguments of isolate) [--direction from-guest|to-guest|by-source] FILE.pcap\n"
 	"       netback-filter arm --guest UUID --dev DEV [--mac MAC] [--rename-to DEV] [--mark-dir DIR]\n"
-	"       netback-filter restore [--mark-dir DIR]\n"
+	"       netback-filter restore [--mark-dir DIR] [--strict-dir DIR]\n"
 	"All take --json. Exit status: 0 done, 2 usage, 3 not found, 4 refused, 5 differs; netback-filter(8) has "
 	"all.\n";
 
@@ -39,6 +39,7 @@ enum {
 	OPT_CLOSED,
 	OPT_JSON,
 	OPT_MARK_DIR,
+	OPT_STRICT_DIR,
 	OPT_RENAME_TO,
 	OPT_BATCH,
 	OPT_DIRECTION,
@@ -60,6 +61,7 @@ static const struct option options[] = {
 	{ "closed", no_argument, NULL, OPT_CLOSED },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "mark-dir", required_argument, NULL, OPT_MARK_DIR },
+	{ "strict-dir", required_argument, NULL, OPT_STRICT_DIR },
 	{ "rename-to", required_argument, NULL, OPT_RENAME_TO },
 	{ "batch", required_argument, NULL, OPT_BATCH },
 	{ "direction", required_argument, NULL, OPT_DIRECTION },
@@ -194,6 +196,9 @@ static int take_option(struct fg_args *a, int opt, const char *value, uint8_t la
 	case OPT_MARK_DIR:
 		a->mark_dir = value;
 		return 0;
+	case OPT_STRICT_DIR:
+		a->strict_dir = value;
+		return 0;
 	case OPT_RENAME_TO:
 		if (!value[0] || strlen(value) >= IFNAMSIZ)
 			return fg_error_set(err, FG_EUSAGE, "'%.40s' is no device name", value);
@@ -228,8 +233,11 @@ static int check_verb(const struct fg_args *a, struct fg_error *err)
 		return fg_error_set(err, FG_EUSAGE, "--batch goes with isolate alone");
 	if (a->verb == FG_VERB_RESTORE)
 		return described || g->uuid[0] || a->rename_to || a->direction
-			       ? fg_error_set(err, FG_EUSAGE, "restore takes no argument but --mark-dir")
+			       ? fg_error_set(err, FG_EUSAGE,
+					      "restore takes no argument but --mark-dir and --strict-dir")
 			       : 0;
+	if (a->strict_dir)
+		return fg_error_set(err, FG_EUSAGE, "--strict-dir goes with restore alone");
 	if ((a->mark_dir || a->rename_to) && a->verb != FG_VERB_ARM)
 		return fg_error_set(err, FG_EUSAGE, "--mark-dir and --rename-to go with arm alone");
 	if (a->direction != FG_FILTER_BY_SOURCE && a->verb != FG_VERB_SIMULATE)

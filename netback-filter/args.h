@@ -26,6 +26,7 @@ struct fg_args {
 	bool json;
 	struct fg_filter_guest guest;
 	const char *mark_dir; /* arm, restore */
+	const char *strict_dir; /* restore */
 	const char *rename_to; /* arm */
 	const char *batch; /* isolate: file, "-" = standard input */
 	enum fg_filter_direction direction; /* simulate */

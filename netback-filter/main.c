@@ -148,7 +148,7 @@ static int run(const struct fg_args *a, struct fg_error *err)
 	case FG_VERB_ARM:
 		return do_arm(f, a, err);
 	case FG_VERB_RESTORE:
-		return fg_restore_command(f, a->mark_dir ? a->mark_dir : FG_FILTER_MARK_DIR, a->json, err);
+		return fg_restore_command(f, a, err);
 	case FG_VERB_SIMULATE:
 	case FG_VERB_HELP:
 	case FG_VERB_VERSION:

@@ -75,18 +75,20 @@ static struct fg_filter_guest *closed(const char *uuid)
 	return guest;
 }
 
-/* The file's name says who is marked, whatever is in it. */
-static void read_mark(struct state *s, const char *file)
+static void add(struct state *s, struct fg_filter_guest *mark)
+{
+	s->guests = reallocarray(s->guests, s->n + 1, sizeof(*s->guests));
+	if (!s->guests)
+		abort();
+	memset(&s->guests[s->n], 0, sizeof(s->guests[0]));
+	s->guests[s->n++].mark = mark;
+}
+
+/* Whatever is in the file, its name says who is marked. */
+static void read_mark(struct state *s, const char *uuid)
 {
 	struct fg_error err = FG_ERROR_INIT;
 	struct fg_filter_guest *mark = NULL;
-	char text[FG_UUID_TEXT], uuid[FG_UUID_TEXT];
-
-	if (strlen(file) != 36 + strlen(".json") || strcmp(file + 36, ".json") != 0)
-		return;
-	snprintf(text, sizeof(text), "%.36s", file);
-	if (fg_uuid_parse(text, uuid, NULL) < 0)
-		return;
 	int rc = fg_filter_mark_read(s->r->mark_dir, uuid, &mark, &err);
 	if (rc == -FG_ENOTFOUND)
 		return; /* released just now */
@@ -96,29 +98,46 @@ static void read_mark(struct state *s, const char *file)
 		mark = closed(uuid);
 	}
 	s->r->n_marks++;
-	s->guests = reallocarray(s->guests, s->n + 1, sizeof(*s->guests));
-	if (!s->guests)
-		abort();
-	memset(&s->guests[s->n], 0, sizeof(s->guests[0]));
-	s->guests[s->n++].mark = mark;
+	add(s, mark);
+}
+
+static struct marked *guest_of(struct state *s, const char *uuid)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (strcmp(s->guests[i].mark->uuid, uuid) == 0)
+			return &s->guests[i];
+	return NULL;
+}
+
+/* Nobody knows it.  If it is isolated its mark says more. */
+static void add_stranger(struct state *s, const char *uuid)
+{
+	if (!guest_of(s, uuid))
+		add(s, closed(uuid));
 }
 
 /* No folder: nobody was ever isolated. */
-static int read_marks(struct state *s, struct fg_error *err)
+static int read_folder(struct state *s, const char *dir, void (*take)(struct state *s, const char *uuid),
+		       struct fg_error *err)
 {
 	struct fg_error some = FG_ERROR_INIT;
-	DIR *d = opendir(s->r->mark_dir);
+	char text[FG_UUID_TEXT], uuid[FG_UUID_TEXT];
+	DIR *d = opendir(dir);
 	const struct dirent *e;
 
-	if (!d && errno == ENOENT && faccessat(AT_FDCWD, s->r->mark_dir, F_OK, AT_SYMLINK_NOFOLLOW) < 0 &&
-	    errno == ENOENT)
+	if (!d && errno == ENOENT && faccessat(AT_FDCWD, dir, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
 		return 0;
 	if (!d)
-		return fg_error_errno(err, FG_EIO, errno, "%s", s->r->mark_dir);
-	for (errno = 0; (e = readdir(d)) != NULL; errno = 0)
-		read_mark(s, e->d_name);
+		return fg_error_errno(err, FG_EIO, errno, "%s", dir);
+	for (errno = 0; (e = readdir(d)) != NULL; errno = 0) {
+		if (strlen(e->d_name) != 36 + strlen(".json") || strcmp(e->d_name + 36, ".json") != 0)
+			continue;
+		snprintf(text, sizeof(text), "%.36s", e->d_name);
+		if (fg_uuid_parse(text, uuid, NULL) == 0)
+			take(s, uuid);
+	}
 	if (errno) { /* those that were read are marked all the same */
-		fg_error_errno(&some, FG_EIO, errno, "%s", s->r->mark_dir);
+		fg_error_errno(&some, FG_EIO, errno, "%s", dir);
 		problem(s, &some);
 	}
 	closedir(d);
@@ -188,14 +207,6 @@ static int read_links(struct state *s, struct fg_error *err)
 		rc = fg_netlink_ask(&s->f->route, nlh, on_link, s);
 	}
 	return rc < 0 ? fg_error_errno(err, FG_EUNREACHABLE, -rc, "cannot list the network devices") : 0;
-}
-
-static struct marked *guest_of(struct state *s, const char *uuid)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (strcmp(s->guests[i].mark->uuid, uuid) == 0)
-			return &s->guests[i];
-	return NULL;
 }
 
 /* A vif whose guest nobody can name may be an isolated guest's. */
@@ -278,12 +289,15 @@ static void filter_all(struct state *s)
 int fg_filter_restore(struct fg_filter *f, struct fg_restore *r, struct fg_error *err)
 {
 	struct state s = { .f = f, .r = r };
+	struct fg_error strict = FG_ERROR_INIT;
 	struct fg_filter_status *status = NULL;
 	size_t n = 0;
 
 	r->n_marks = r->n_devs = 0;
-	int rc = read_marks(&s, err);
-	if (rc == 0 && r->n_marks > 0)
+	int rc = read_folder(&s, r->mark_dir, read_mark, err);
+	if (rc == 0 && r->strict_dir && read_folder(&s, r->strict_dir, add_stranger, &strict) < 0)
+		problem(&s, &strict); /* those that are marked are filtered all the same */
+	if (rc == 0 && s.n > 0)
 		rc = read_links(&s, err);
 	if (rc == 0) {
 		for (size_t i = 0; i < s.n_links; i++)
@@ -313,12 +327,15 @@ static void print_problem(void *arg, const char *text)
 	fprintf(stderr, "netback-filter: %s\n", text);
 }
 
-int fg_restore_command(struct fg_filter *f, const char *mark_dir, bool json, struct fg_error *err)
+int fg_restore_command(struct fg_filter *f, const struct fg_args *args, struct fg_error *err)
 {
-	struct fg_restore r = { .mark_dir = mark_dir, .xenstore = fg_xenstore_read, .problem = print_problem };
+	struct fg_restore r = { .mark_dir = args->mark_dir ? args->mark_dir : FG_FILTER_MARK_DIR,
+				.strict_dir = args->strict_dir ? args->strict_dir : FG_FILTER_STRICT_DIR,
+				.xenstore = fg_xenstore_read,
+				.problem = print_problem };
 	int rc = fg_filter_restore(f, &r, err);
 
-	if (!json)
+	if (!args->json)
 		printf("%zu guests are marked, %zu devices filtered\n", r.n_marks, r.n_devs);
 	return rc;
 }

@@ -6,10 +6,15 @@
 #ifndef FG_FILTER_RESTORE_H
 #define FG_FILTER_RESTORE_H
 
+#include "args.h"
 #include "owner.h"
+
+#define FG_FILTER_STRICT_DIR                                                                                           \
+	"/run/fixgate/strict" /* of vif-fixgate(8): guests that are closed since nobody knows them */
 
 struct fg_restore {
 	const char *mark_dir;
+	const char *strict_dir; /* as mark_dir, but what is in its files does not matter: closed; NULL: none */
 	int (*xenstore)(void *arg, const char *path, char **out, struct fg_error *err); /* as in fg_owner_source */
 	void (*problem)(void *arg, const char *text); /* what could not be restored; the rest is, all the same */
 	void *arg;
@@ -25,7 +30,7 @@ struct fg_restore {
 int fg_filter_restore(struct fg_filter *f, struct fg_restore *r, struct fg_error *err) FG_MUST_CHECK;
 
 /* The command: problems to stderr, then "3 guests are marked, 2 devices filtered". */
-int fg_restore_command(struct fg_filter *f, const char *mark_dir, bool json, struct fg_error *err) FG_MUST_CHECK;
+int fg_restore_command(struct fg_filter *f, const struct fg_args *args, struct fg_error *err) FG_MUST_CHECK;
 
 /* `xenstore-read PATH`, found in $PATH.  NOTFOUND if it says that there is no such node. */
 int fg_xenstore_read(void *arg, const char *path, char **out, struct fg_error *err) FG_MUST_CHECK;

@@ -152,6 +152,31 @@ def problems(tap):
         tap.ok(rc != 0, "the folder of marks is %s: who is marked is not known" % text, (rc, out))
 
 
+def strangers(tap):
+    """What vif-fixgate closed, since nobody knows the guest, is closed again."""
+    c = Case()
+    strict = os.path.join(c.dir.name, "strict")
+    c.vif(1, "vif1.0")
+    c.vif(2, "vif2.0")
+    c.vif(3, "vif3.0")
+    c.file("strict/%s.json" % UUID2, json.dumps({"uuid": UUID2, "closed": True, "devs": []}))
+    rc, out = c.restore("--strict-dir", strict)
+    tap.ok(rc == 0 and c.devs() == {UUID2: ["vif2.0"]} and "0 guests are marked, 1 devices" in out, "nobody is marked: closed", out)
+    c.mark(UUID, GM)
+    c.d.run("nft", "flush", "ruleset")
+    rc, out = c.restore("--strict-dir", strict)
+    tap.ok(rc == 0 and c.devs() == {UUID: ["vif1.0"], UUID2: ["vif2.0"]}, "beside a guest that is marked", (rc, out, c.devs()))
+    rc, out = c.filter("verify", "--guest", UUID2, "--dev", "vif2.0", "--mac", "02:00:00:00:00:22", "--closed")
+    tap.ok(rc == 0, "nothing passes", out)
+    c.file("strict/%s.json" % UUID, json.dumps({"uuid": UUID, "closed": True, "devs": []}))
+    rc, out = c.restore("--strict-dir", strict)
+    tap.ok(rc == 0 and c.filter("verify", "--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--server", "10.99.0.2:8443")[0] == 0,
+           "a stranger that is isolated: its mark counts", (rc, out))
+    c.d.run("nft", "flush", "ruleset")
+    rc, out = c.restore("--strict-dir", os.path.join(c.dir.name, "none"))
+    tap.ok(rc == 0 and c.devs() == {UUID: ["vif1.0"]}, "no such folder: nobody is strange", (rc, out))
+
+
 def missing_part(tap):
     """The kernel says ENOENT of a device that is gone, and of a module that it has not."""
     c = Case()
@@ -227,7 +252,7 @@ def units(tap):
 def main():
     need_root()
     tap = Tap(__file__)
-    for section in (restores, problems, missing_part, never_the_hosts, units):
+    for section in (restores, problems, strangers, missing_part, never_the_hosts, units):
         tap.section(section)
     tap.done()
 

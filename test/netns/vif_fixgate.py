@@ -158,6 +158,10 @@ def strict(tap):
         rc, out = c.call("online")
         tap.ok(rc == 0 and (c.devs() == []) == good, "known-guests '%s': %s" % (text[:12].strip(), "open" if good else "closed"),
                (rc, out, c.devs()))
+        tap.ok(os.path.exists(os.path.join(c.dir.name, "strict", UUID + ".json")) != good, "and so it is kept for a restore")
+    c.file("known", UUID + "\n")
+    rc, out = c.call("online")
+    tap.ok(rc == 0 and not os.listdir(os.path.join(c.dir.name, "strict")), "known since: forgotten", (rc, out))
     c = Case(conf=conf)
     c.file("known", UUID + "\n")
     rc, out = c.call("online")
