@@ -7,6 +7,7 @@
  * A sweep asks the toolstacks for one marked guest and arms what it has.
  */
 #include "dom0-agent/job/job.h"
+#include "window.h"
 
 #include <lib/log.h>
 #include <lib/util.h>
@@ -41,8 +42,7 @@ void fg_sweeps_free(struct fg_agent *agent)
 {
 	while (!LIST_EMPTY(&agent->sweeps))
 		sweep_free(LIST_FIRST(&agent->sweeps));
-	free(agent->refusal_told);
-	agent->refusal_told = NULL;
+	json_decref(FG_TAKE(agent->refusals));
 }
 
 static void retry(void *arg)
@@ -93,17 +93,46 @@ static void end_of_round(struct fg_sweep *sweep)
 	then(agent);
 }
 
-/* Each change of a link asks anew, and a domain that is being built cannot be read for seconds: the same is told once. */
+/* Its disks are none, and a domain that is being built cannot be read for seconds.  What else a guest is refused for may be
+ * one. */
+static bool may_be_way_out(const char *refusal)
+{
+	static const char *const others[] = { "disk ", "it has no disk", "its definition cannot be read" };
+
+	for (size_t i = 0; i < FG_COUNT(others); i++)
+		if (strncmp(refusal, others[i], strlen(others[i])) == 0)
+			return false;
+	return true;
+}
+
+/*
+ * A device that came after the isolation, and no netdev of dom0: a window without an end, as far as can be seen from here.
+ * Each change of a link asks anew: the same is told once.
+ */
 static void tell_refusal(struct fg_agent *agent, const char *uuid, const char *refusal)
 {
-	fg_autofree char *said =
-		fg_asprintf("guest=%s is isolated, but has what the filter may not reach: %s", uuid, refusal);
+	struct fg_window w = {
+		.cause = "out-of-reach", .ms = FG_WINDOW_UNKNOWN, .frames = FG_WINDOW_UNKNOWN, .open = true
+	};
+	const char *told = NULL;
 
-	if (agent->refusal_told && strcmp(agent->refusal_told, said) == 0)
+	if (!refusal) {
+		json_object_del(agent->refusals, uuid);
 		return;
-	fg_log_err("%s", said);
-	free(agent->refusal_told);
-	agent->refusal_told = FG_TAKE(said);
+	}
+	if (!agent->refusals)
+		agent->refusals = json_object();
+	told = json_string_value(json_object_get(agent->refusals, uuid));
+	if (told && strcmp(told, refusal) == 0)
+		return;
+	json_object_set_new(agent->refusals, uuid, json_string(refusal));
+	if (!may_be_way_out(refusal)) {
+		fg_log_warn("guest=%s is isolated, and could not be now: %s", uuid, refusal);
+		return;
+	}
+	snprintf(w.uuid, sizeof(w.uuid), "%s", uuid);
+	snprintf(w.detail, sizeof(w.detail), "%.199s", refusal);
+	fg_window_report(agent, &w);
 }
 
 static void on_found(void *arg, int rc, const struct fg_guest *guest, const struct fg_error *cause)
@@ -124,8 +153,10 @@ static void on_found(void *arg, int rc, const struct fg_guest *guest, const stru
 		rc = agent->isolator_ops->marked(agent->isolator, sweep->uuid, &marked, &err);
 	if (rc == 0 && marked)
 		rc = agent->isolator_ops->isolate(agent->isolator, guest, false, &err);
-	if (rc == 0 && marked && guest->refusal) /* a device that came after the isolation */
-		tell_refusal(agent, sweep->uuid, guest->refusal);
+	if (rc == 0)
+		tell_refusal(agent, sweep->uuid, marked ? guest->refusal : NULL);
+	if (agent->dead)
+		return;
 	if (rc < 0) {
 		fg_log_warn("guest=%s cannot be armed now: %s", sweep->uuid, err.text);
 		sweep->unreachable = true;

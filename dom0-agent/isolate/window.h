@@ -13,7 +13,7 @@
 struct fg_window {
 	char uuid[37];
 	char dev[IFNAMSIZ]; /* "": several */
-	const char *cause; /* "appeared", "renamed", "moved", "rules-changed" */
+	const char *cause; /* "appeared", "renamed", "moved", "rules-changed", "out-of-reach" */
 	char detail[200]; /* for people */
 	int64_t ms; /* monotonic, until it was filtered or set down; FG_WINDOW_UNKNOWN: it began before we watched */
 	bool at_most; /* ms is an upper bound */

@@ -74,7 +74,7 @@ struct fg_agent {
 	LIST_HEAD(fg_call_list, fg_call) calls; /* outstanding and abandoned */
 	LIST_HEAD(fg_list_list, fg_list) lists; /* being asked */
 	LIST_HEAD(fg_sweep_list, fg_sweep) sweeps; /* guests being looked up for the filter */
-	char *refusal_told; /* the last one that the log has */
+	json_t *refusals; /* of isolated guests, those that were told: UUID -> text */
 	int64_t request_id;
 	struct fg_timer *slot_timer, *inventory_timer, *marks_timer;
 	unsigned marks_tries;

@@ -75,7 +75,8 @@ static void describe(struct call *c, const struct fake_guest *g)
 	out->ops = &fake_toolstack;
 	out->state = g->back_ms ? FG_GUEST_DYING : g->state;
 	out->domid = g->state == FG_GUEST_OFF ? 0 : g->domid;
-	out->refusal = fg_strdup(g->refused ? "its NIC is passed through" : NULL);
+	if (g->refused)
+		out->refusal = fg_strdup(g->refusal ? g->refusal : "its NIC is passed through");
 	out->n_nics = g->n_nics;
 	out->nics = fg_calloc(g->n_nics, sizeof(*out->nics));
 	for (unsigned i = 0; i < g->n_nics; i++) {

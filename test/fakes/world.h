@@ -52,6 +52,7 @@ struct fake_guest {
 	enum fg_guest_state state;
 	unsigned domid, n_nics;
 	bool armed, marked, armed_once, refused;
+	const char *refusal; /* why; NULL: a NIC is passed through */
 	int disk; /* what is on it */
 	bool disk_readonly2; /* a second, read-only disk */
 	unsigned starts;

@@ -202,6 +202,74 @@ static bool nic_comes(struct fake *fake)
 	return false;
 }
 
+static const char *const refusals[] = { NULL, "its definition cannot be read: its devices are not in xenstore",
+					"disk xvdb has format qcow2; only raw disks can be worked on" };
+static int which;
+
+static unsigned told(void)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < w->n_reports; i++)
+		n += strstr(w->reports[i].evidence, "\"window\"") != NULL;
+	return n;
+}
+
+/* Twice, as each change of a link of the guest asks for it again. */
+static bool card_comes(struct fake *fake)
+{
+	struct fake_guest *g = fake_guest(fake->w, FAKE_WEB1);
+
+	if (job_is_isolated(fake) && !g->refused) {
+		g->refused = true;
+		g->refusal = refusals[which];
+		fg_marks_changed(&fake->agent, FAKE_WEB1);
+		fg_marks_changed(&fake->agent, FAKE_WEB1);
+	}
+	return false;
+}
+
+/* _i == 0: of a passed-through card; else of what is no way to the network. */
+START_TEST(that_the_filter_cannot_end_holds_the_job)
+{
+	which = _i;
+	fake_offer(w, FAKE_WEB1, 1);
+	start(card_comes);
+	end();
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), _i ? "done" : "held");
+	ck_assert_uint_eq(told(), _i ? 0 : 1);
+	if (_i)
+		return;
+	ck_assert_ptr_nonnull(strstr(fake_report_of(w, FAKE_WEB1, "held")->reason, "its NIC is passed through"));
+	ck_assert_ptr_nonnull(strstr(fake_report_of(w, FAKE_WEB1, "isolated")->evidence, "\"cause\":\"out-of-reach\","
+											 "\"ended\":\"open\""));
+	ck_assert(fake_guest(w, FAKE_WEB1)->marked);
+}
+END_TEST
+
+/* After a failed job its guest stays isolated.  Each guest's is told, once, and again when it was away in between. */
+START_TEST(that_the_filter_cannot_end_is_told_once)
+{
+	static const char *const guests[] = { FAKE_WEB1, FAKE_WEB2 };
+
+	w->script = FAKE_FAILS;
+	for (size_t i = 0; i < FG_COUNT(guests); i++)
+		fake_offer(w, guests[i], (unsigned)i + 1);
+	start(NULL);
+	for (int round = 0; round < 6; round++) {
+		for (size_t i = 0; i < FG_COUNT(guests); i++) {
+			ck_assert(fake_guest(w, guests[i])->marked);
+			fake_guest(w, guests[i])->refused = round != 3;
+			fg_marks_changed(&f.agent, guests[i]);
+			fake_pump(&f, NULL);
+		}
+		ck_assert_uint_eq(told(), round < 4 ? 2 : 4);
+	}
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), "failed");
+	end();
+}
+END_TEST
+
 /* Nothing to filter, but a mark; the fix VM has a NIC of its own.  _i == 1: a NIC is attached to the isolated guest. */
 START_TEST(a_guest_without_a_nic_is_fixed)
 {
@@ -271,6 +339,8 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, of_a_job_at_work);
 	tcase_add_loop_test(t, that_was_not_filtered_holds_the_job, 0, 2);
+	tcase_add_loop_test(t, that_the_filter_cannot_end_holds_the_job, 0, 3);
+	tcase_add_test(t, that_the_filter_cannot_end_is_told_once);
 	tcase_add_test(t, after_the_job);
 	tcase_add_test(t, of_a_guest_without_a_job);
 	tcase_add_test(t, is_in_the_journal_before_it_is_sent);
