@@ -98,6 +98,13 @@ static int lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail
 	return 0;
 }
 
+/* A NIC, or a card that is passed through to it. */
+static void device_added(virConnectPtr conn, virDomainPtr dom, const char *alias, void *opaque)
+{
+	(void)alias;
+	lifecycle(conn, dom, 0, 0, opaque);
+}
+
 static void conn_closed(virConnectPtr conn, int reason, void *opaque)
 {
 	(void)conn;
@@ -141,7 +148,9 @@ void lv_events_listen(struct lv_ts *ts)
 	(void)virConnectSetKeepAlive(ts->conn, 5, 5);
 	ts->event_id = virConnectDomainEventRegisterAny(ts->conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
 							VIR_DOMAIN_EVENT_CALLBACK(lifecycle), id, NULL);
-	if (ts->event_id < 0)
+	ts->device_id = virConnectDomainEventRegisterAny(ts->conn, NULL, VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
+							 VIR_DOMAIN_EVENT_CALLBACK(device_added), id, NULL);
+	if (ts->event_id < 0 || ts->device_id < 0)
 		fg_log_warn("libvirt: no events of domains: %s", virGetLastErrorMessage());
 }
 
@@ -150,5 +159,7 @@ void lv_events_deafen(struct lv_ts *ts)
 	(void)virConnectUnregisterCloseCallback(ts->conn, conn_closed);
 	if (ts->event_id >= 0)
 		(void)virConnectDomainEventDeregisterAny(ts->conn, ts->event_id);
-	ts->event_id = -1;
+	if (ts->device_id >= 0)
+		(void)virConnectDomainEventDeregisterAny(ts->conn, ts->device_id);
+	ts->event_id = ts->device_id = -1;
 }

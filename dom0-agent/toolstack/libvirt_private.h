@@ -29,7 +29,7 @@ struct lv_ts {
 	LIST_HEAD(lv_wait_list, lv_wait) waits;
 	/* the worker's */
 	virConnectPtr conn;
-	int event_id;
+	int event_id, device_id;
 };
 
 enum lv_verb {

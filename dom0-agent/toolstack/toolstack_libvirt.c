@@ -228,7 +228,7 @@ static int lv_open(const struct fg_toolstack_config *config, struct fg_toolstack
 	ts->uri = fg_strdup(config->uri ? config->uri : LV_URI_DEFAULT);
 	ts->xen = !strncmp(ts->uri, "xen:", 4);
 	ts->qemu = !strncmp(ts->uri, "qemu", 4);
-	ts->event_id = -1;
+	ts->event_id = ts->device_id = -1;
 	ts->cfg.uri = ts->uri;
 	ts->cfg.state_dir = NULL; /* not used */
 	int rc = ts->xen ? fg_xs_open(config->base, &ts->xs, err) : 0;

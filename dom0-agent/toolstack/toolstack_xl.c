@@ -89,8 +89,9 @@ static void xl_close(struct fg_toolstack *opaque)
 
 static int xl_open(const struct fg_toolstack_config *config, struct fg_toolstack **out, struct fg_error *err)
 {
-	/* A new vif is the sign of a hot-plugged NIC and of a guest that came back. */
-	static const char *const paths[] = { "@introduceDomain", "@releaseDomain", "/local/domain/0/backend/vif" };
+	/* A new vif is the sign of a hot-plugged NIC and of a guest that came back; the others are of what is passed through. */
+	static const char *const paths[] = { "@introduceDomain", "@releaseDomain", "/local/domain/0/backend/vif",
+					     "/local/domain/0/backend/pci", "/local/domain/0/backend/vusb" };
 	struct xl_ts *ts = fg_calloc(1, sizeof(*ts));
 
 	ts->cfg = *config;

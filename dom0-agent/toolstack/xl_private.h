@@ -41,7 +41,7 @@ struct xl_ts {
 	struct fg_toolstack_config cfg;
 	struct fg_xl *xl;
 	struct fg_xs *xs;
-	struct fg_xs_watch *watches[3];
+	struct fg_xs_watch *watches[5];
 	struct event *notify;
 	LIST_HEAD(xl_op_list, xl_op) ops;
 	LIST_HEAD(xl_file_list, xl_file) files;
