@@ -22,6 +22,7 @@ static void file_free(struct xl_file *file)
 {
 	LIST_REMOVE(file, link);
 	free(file->path);
+	free(file->name);
 	json_decref(file->config);
 	free(file);
 }
@@ -36,20 +37,27 @@ void xl_files_free(struct xl_ts *ts)
 	}
 }
 
-/* Only `uuid`: reading one key in this process is cheap, the dry run comes when the guest is asked for. */
-static void read_uuid(struct xl_file *file)
+/*
+ * Only `uuid` and `name`: reading two keys in this process is cheap, the dry run comes when the guest is asked for.  A file
+ * that cannot be read or parsed now is still the one of the guest that it was.
+ */
+static bool read_uuid(struct xl_file *file)
 {
 	fg_autofclose FILE *report = fopen("/dev/null", "w");
 	XLU_Config *config = report ? xlu_cfg_init(report, file->path) : NULL;
-	const char *uuid = NULL;
+	const char *uuid = NULL, *name = NULL;
 
-	file->uuid[0] = '\0';
 	if (!config)
-		return;
-	if (xlu_cfg_readfile(config, file->path) == 0 && xlu_cfg_get_string(config, "uuid", &uuid, 1) == 0 &&
-	    fg_uuid_parse(uuid, file->uuid, NULL) < 0)
-		file->uuid[0] = '\0';
+		return false;
+	bool read = xlu_cfg_readfile(config, file->path) == 0;
+	if (read) {
+		if (xlu_cfg_get_string(config, "uuid", &uuid, 1) != 0 || fg_uuid_parse(uuid, file->uuid, NULL) < 0)
+			file->uuid[0] = '\0';
+		free(file->name);
+		file->name = xlu_cfg_get_string(config, "name", &name, 1) == 0 ? fg_strdup(name) : NULL;
+	}
 	xlu_cfg_destroy(config);
+	return read;
 }
 
 static void look_at(struct xl_ts *ts, const char *path)
@@ -73,7 +81,8 @@ static void look_at(struct xl_ts *ts, const char *path)
 	json_decref(FG_TAKE(file->config));
 	file->size = st.st_size;
 	file->mtime = st.st_mtim;
-	read_uuid(file);
+	if (!read_uuid(file))
+		file->size = -1; /* again at the next look */
 }
 
 void xl_files_refresh(struct xl_ts *ts)
@@ -83,7 +92,7 @@ void xl_files_refresh(struct xl_ts *ts)
 	struct stat st;
 
 	LIST_FOREACH (file, &ts->files, link)
-		if (stat(file->path, &st) < 0) {
+		if (stat(file->path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
 			file->uuid[0] = '\0'; /* it may come again */
 			file->size = -1;
 			json_decref(FG_TAKE(file->config));

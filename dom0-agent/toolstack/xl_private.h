@@ -34,6 +34,7 @@ struct xl_file {
 	struct timespec mtime;
 	off_t size;
 	char uuid[37]; /* empty: pins none */
+	char *name; /* as it stands there, NULL: none */
 	json_t *config; /* NULL: not asked yet */
 };
 

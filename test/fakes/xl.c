@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "test/fakes/xl.h"
+
+#include "lib/util.h"
+
+#include <check.h>
+#include <string.h>
+
+struct fake_xl fake_xl;
+
+const struct fg_toolstack_ops fg_toolstack_xl = { .name = "xl" };
+
+void fake_xl_begin(void)
+{
+	memset(&fake_xl, 0, sizeof(fake_xl));
+	fake_xl.base = event_base_new();
+	fake_xl.ts.cfg.base = fake_xl.base;
+}
+
+void fake_xl_end(void)
+{
+	struct xl_file *file;
+
+	ck_assert_msg(LIST_EMPTY(&fake_xl.ts.ops), "an operation was left behind");
+	while ((file = LIST_FIRST(&fake_xl.ts.files))) {
+		LIST_REMOVE(file, link);
+		json_decref(file->config);
+		free(file->path);
+		free(file->name);
+		free(file);
+	}
+	event_base_free(fake_xl.base);
+}
+
+void fake_xl_loop(void)
+{
+	event_base_dispatch(fake_xl.base);
+}
+
+/*----- toolstack_xl.c -----*/
+
+void *xl_op_new(struct xl_ts *ts, size_t size, event_callback_fn timer, void (*release)(struct xl_op *))
+{
+	struct xl_op *op = fg_calloc(1, size);
+
+	op->ts = ts;
+	op->release = release;
+	op->timer = evtimer_new(fake_xl.base, timer, op);
+	LIST_INSERT_HEAD(&ts->ops, op, link);
+	return op;
+}
+
+void xl_op_free(struct xl_op *op)
+{
+	LIST_REMOVE(op, link);
+	event_free(op->timer);
+	if (op->release)
+		op->release(op);
+	free(op);
+}
+
+void xl_op_soon(struct xl_op *op)
+{
+	event_active(op->timer, EV_TIMEOUT, 0);
+}
+
+/*----- event_libxl.c -----*/
+
+struct later {
+	fg_xl_ao_cb *cb;
+	void *arg;
+	int rc;
+};
+
+static void later_fired(evutil_socket_t fd, short what, void *arg)
+{
+	struct later *later = arg;
+
+	(void)fd;
+	(void)what;
+	later->cb(later->arg, later->rc);
+	free(later);
+}
+
+libxl_asyncop_how fg_xl_how(struct fg_xl *xl, fg_xl_ao_cb *cb, void *arg)
+{
+	struct later *later = fg_calloc(1, sizeof(*later));
+
+	(void)xl;
+	later->cb = cb;
+	later->arg = arg;
+	return (libxl_asyncop_how){ .u.for_event = (uint64_t)(uintptr_t)later };
+}
+
+/* The fakes of libxl answer at once; the callback comes from the loop all the same. */
+void fg_xl_started(struct fg_xl *xl, const libxl_asyncop_how *how, int rc)
+{
+	struct later *later = (struct later *)(uintptr_t)how->u.for_event;
+	const struct timeval soon = { 0, 0 };
+
+	(void)xl;
+	later->rc = rc;
+	event_base_once(fake_xl.base, -1, EV_TIMEOUT, later_fired, later, &soon);
+}
+
+libxl_ctx *fg_xl_ctx(struct fg_xl *xl)
+{
+	(void)xl;
+	return NULL;
+}
+
+int fg_xl_error_set(struct fg_error *err, int rc, const char *fmt, ...)
+{
+	(void)fmt;
+	return fg_error_set(err, rc == ERROR_DOMAIN_NOTFOUND ? FG_ENOTFOUND : FG_EFAILED, "libxl says %d", rc);
+}
+
+void fg_xl_uuid_format(const libxl_uuid *uuid, char out[37])
+{
+	snprintf(out, 37, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(*uuid));
+}
+
+/*----- libxl -----*/
+
+static struct fake_xl_domain *domain(uint32_t domid)
+{
+	for (size_t i = 0; i < FAKE_XL_DOMAINS; i++)
+		if (domid && fake_xl.domains[i].domid == domid)
+			return &fake_xl.domains[i];
+	return NULL;
+}
+
+static void info_of(const struct fake_xl_domain *d, libxl_dominfo *out)
+{
+	libxl_dominfo_init(out);
+	ck_assert_int_eq(libxl_uuid_from_string(&out->uuid, d->uuid), 0);
+	out->domid = d->domid;
+	out->paused = d->paused;
+	out->shutdown = d->shutdown;
+	out->dying = d->dying;
+}
+
+libxl_dominfo *libxl_list_domain(libxl_ctx *ctx, int *n)
+{
+	libxl_dominfo *infos = fg_calloc(FAKE_XL_DOMAINS, sizeof(*infos));
+
+	(void)ctx;
+	*n = 0;
+	for (size_t i = 0; i < FAKE_XL_DOMAINS; i++)
+		if (fake_xl.domains[i].domid)
+			info_of(&fake_xl.domains[i], &infos[(*n)++]);
+	return infos;
+}
+
+int libxl_domain_info(libxl_ctx *ctx, libxl_dominfo *out, uint32_t domid)
+{
+	const struct fake_xl_domain *d = domain(domid);
+
+	(void)ctx;
+	if (!d || d->listed_only)
+		return ERROR_DOMAIN_NOTFOUND;
+	info_of(d, out);
+	return 0;
+}
+
+char *libxl_domid_to_name(libxl_ctx *ctx, uint32_t domid)
+{
+	const struct fake_xl_domain *d = domain(domid);
+
+	(void)ctx;
+	return d && !d->listed_only && d->name ? strdup(d->name) : NULL;
+}
+
+int libxl_userdata_retrieve(libxl_ctx *ctx, uint32_t domid, const char *id, uint8_t **data, int *len)
+{
+	const struct fake_xl_domain *d = domain(domid);
+
+	(void)ctx;
+	ck_assert_str_eq(id, "libvirt-xml");
+	*data = NULL;
+	*len = 0;
+	if (!d || d->listed_only)
+		return ERROR_FAIL;
+	if (d->libvirt && d->name) { /* libxl forgets it with the home */
+		*data = (uint8_t *)strdup("<domain/>");
+		*len = 9;
+	}
+	return 0;
+}
+
+int libxl_retrieve_domain_configuration(libxl_ctx *ctx, uint32_t domid, libxl_domain_config *config,
+					const libxl_asyncop_how *how)
+{
+	const struct fake_xl_domain *d = domain(domid);
+
+	(void)ctx;
+	(void)how;
+	config->c_info.domid = domid;
+	return d && !d->listed_only && d->json ? 0 : ERROR_FAIL;
+}
+
+char *libxl_domain_config_to_json(libxl_ctx *ctx, libxl_domain_config *config)
+{
+	(void)ctx;
+	return strdup(domain(config->c_info.domid)->json);
+}
+
+/*----- xenstore.c -----*/
+
+int fg_xs_children(struct fg_xs *xs, unsigned *n, struct fg_error *err, const char *fmt, ...)
+{
+	char path[128];
+	unsigned domid = 0;
+	va_list ap;
+
+	(void)xs;
+	(void)err;
+	va_start(ap, fmt);
+	vsnprintf(path, sizeof(path), fmt, ap);
+	va_end(ap);
+	ck_assert_msg(sscanf(path, "/local/domain/%u", &domid) == 1, "%s", path);
+	const struct fake_xl_domain *d = domain(domid);
+	*n = d && d->name && !d->listed_only ? 5 : 0;
+	return 0;
+}
+
+int64_t fg_xs_created_s(struct fg_xs *xs, uint32_t domid)
+{
+	(void)xs;
+	return 1700000000 + domid;
+}
+
+/*----- xl_files.c -----*/
+
+void fake_xl_file(const char *path, const char *uuid, const char *name)
+{
+	struct xl_file *file = fg_calloc(1, sizeof(*file));
+
+	file->path = fg_strdup(path);
+	file->name = fg_strdup(name);
+	snprintf(file->uuid, sizeof(file->uuid), "%s", uuid);
+	LIST_INSERT_HEAD(&fake_xl.ts.files, file, link);
+}
+
+void xl_files_refresh(struct xl_ts *ts)
+{
+	(void)ts;
+}
+
+struct xl_file *xl_file_by_uuid(struct xl_ts *ts, const char *uuid)
+{
+	struct xl_file *file;
+
+	LIST_FOREACH (file, &ts->files, link)
+		if (!strcmp(file->uuid, uuid))
+			return file;
+	return NULL;
+}
+
+struct dryrun {
+	xl_dryrun_cb *cb;
+	void *arg;
+};
+
+static void dryrun_ended(evutil_socket_t fd, short what, void *arg)
+{
+	struct dryrun *run = arg;
+	struct fg_error err = FG_ERROR_INIT;
+	fg_autojson json_t *config = NULL;
+
+	(void)fd;
+	(void)what;
+	if (fake_xl.dryrun_rc)
+		(void)fg_error_set(&err, -fake_xl.dryrun_rc, "dry run failed");
+	else
+		ck_assert_int_eq(fg_json_parse(fake_xl.dryrun_json, strlen(fake_xl.dryrun_json), &config, &err), 0);
+	run->cb(run->arg, fake_xl.dryrun_rc, config, &err);
+	free(run);
+}
+
+int xl_dryrun(struct xl_ts *ts, const char *file, char *const *settings, const char *uuid, xl_dryrun_cb *cb, void *arg,
+	      struct fg_error *err)
+{
+	struct dryrun *run = fg_calloc(1, sizeof(*run));
+	const struct timeval soon = { 0, 0 };
+
+	(void)ts;
+	(void)file;
+	(void)settings;
+	(void)uuid;
+	(void)err;
+	run->cb = cb;
+	run->arg = arg;
+	fake_xl.dryruns++;
+	event_base_once(fake_xl.base, -1, EV_TIMEOUT, dryrun_ended, run, &soon);
+	return 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/*
+ * libxl, xenstore and xl's processes as xl_scan.c and xl_start.c see them: a few domains in an array.  Stands in for
+ * toolstack_xl.c, event_libxl.c, xl_files.c, xl_daemon.c, xl_owner.c, child.c and gone.c.
+ */
+#ifndef FAKE_XL_H
+#define FAKE_XL_H
+
+#include "dom0-agent/toolstack/xl_private.h"
+
+#define FAKE_XL_DOMAINS 4
+#define FAKE_XL_WEB1 "f19a0000-0000-4000-8000-000000000011"
+
+struct fake_xl_domain {
+	uint32_t domid; /* 0: no domain in this slot */
+	const char *uuid, *name; /* name NULL: no xenstore home */
+	const char *json; /* NULL: its definition cannot be read */
+	bool listed_only; /* is in the list, and gone when it is asked for */
+	bool paused, shutdown, dying, libvirt;
+};
+
+struct fake_xl {
+	struct event_base *base;
+	struct xl_ts ts;
+	struct fake_xl_domain domains[FAKE_XL_DOMAINS];
+	int dryrun_rc; /* of xl_dryrun */
+	const char *dryrun_json;
+	unsigned dryruns;
+};
+extern struct fake_xl fake_xl;
+
+void fake_xl_begin(void);
+void fake_xl_end(void);
+/* A config file that pins the UUID; xl was not asked about it yet. */
+void fake_xl_file(const char *path, const char *uuid, const char *name);
+/* Until nothing more happens. */
+void fake_xl_loop(void);
+
+#endif
