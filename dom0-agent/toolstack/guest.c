@@ -66,6 +66,32 @@ void fg_guest_refuse_argument(struct fg_guest *g, const char *arg)
 		fg_guest_refuse(g, "its device model is given '%.100s', which may be a way to the network", arg);
 }
 
+bool fg_pci_class_harmless(const char *class)
+{
+	/*
+	 * Base classes of the PCI Code and ID Assignment Specification: mass storage, display, multimedia, encryption.  Not
+	 * among them: network (02), bridges that cards are plugged in behind (06), serial buses (0c: a USB controller, 0c03,
+	 * takes any adapter; FireWire, InfiniBand), wireless (0d), those that say nothing (00, 11, 12, ff).
+	 */
+	static const char *const harmless[] = { "0x01", "0x03", "0x04", "0x10" };
+
+	if (strspn(class + (strncmp(class, "0x", 2) ? 0 : 2), "0123456789abcdef") != 6)
+		return false;
+	for (size_t i = 0; i < FG_COUNT(harmless); i++)
+		if (!strncmp(class, harmless[i], 4))
+			return true;
+	return false;
+}
+
+bool fg_pci_harmless(unsigned domain, unsigned bus, unsigned slot, unsigned function)
+{
+	char path[128];
+	fg_autofree char *class = NULL;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%04x:%02x:%02x.%x/class", domain, bus, slot, function);
+	return fg_file_read(path, 64, &class, NULL, NULL) == 0 && fg_pci_class_harmless(class);
+}
+
 bool fg_netdev_exists(const char *name)
 {
 	char path[32 + IFNAMSIZ];

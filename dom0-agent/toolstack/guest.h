@@ -13,6 +13,11 @@ void fg_guest_refuse(struct fg_guest *g, const char *fmt, ...) FG_PRINTF(2, 3);
  * network) is a refusal. */
 void fg_guest_refuse_argument(struct fg_guest *g, const char *arg);
 
+/* Is a passed-through PCI device of this class (the text of sysfs' `class`, "0x020000") certainly no way to a network? */
+bool fg_pci_class_harmless(const char *class);
+/* The same of a device of dom0; false if its class cannot be read. */
+bool fg_pci_harmless(unsigned domain, unsigned bus, unsigned slot, unsigned function);
+
 bool fg_netdev_exists(const char *name);
 /* Adds the netdev if it exists in dom0 and is not there yet. */
 void fg_nic_add_netdev(struct fg_nic *nic, const char *name);

@@ -166,15 +166,20 @@ static bool hostdev_may_be_nic(const xmlNode *node)
 	const xmlNode *address = child(child(node, "source"), "address");
 	fg_autofree char *domain = attribute(address, "domain"), *bus = attribute(address, "bus");
 	fg_autofree char *slot = attribute(address, "slot"), *function = attribute(address, "function");
-	fg_autofree char *class = NULL;
-	char path[128];
 
 	if (!equals(type, "pci") || !bus || !slot || !function)
 		return true; /* USB and others: may be an adapter */
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%04lx:%02lx:%02lx.%lx/class",
-		 domain ? strtoul(domain, NULL, 0) : 0, strtoul(bus, NULL, 0), strtoul(slot, NULL, 0),
-		 strtoul(function, NULL, 0));
-	return fg_file_read(path, 64, &class, NULL, NULL) < 0 || !strncmp(class, "0x02", 4);
+	return !fg_pci_harmless(domain ? (unsigned)strtoul(domain, NULL, 0) : 0, (unsigned)strtoul(bus, NULL, 0),
+				(unsigned)strtoul(slot, NULL, 0), (unsigned)strtoul(function, NULL, 0));
+}
+
+/* libvirt's libxl driver sets no stub domain; one of a patched libvirt, or of a wrapper, is named here. */
+static bool in_stub_domain(const xmlNode *emulator)
+{
+	fg_autofree char *type = attribute(emulator, "type");
+	fg_autofree char *path = emulator ? (char *)xmlNodeGetContent(emulator) : NULL;
+
+	return (type && strstr(type, "stubdom")) || (path && strstr(path, "stubdom"));
 }
 
 static int devices_from_xml(const xmlNode *devices, bool xen, struct fg_guest *g, struct fg_error *err)
@@ -195,7 +200,9 @@ static int devices_from_xml(const xmlNode *devices, bool xen, struct fg_guest *g
 		} else if (is(c, "disk")) {
 			disk_from_xml(c, g);
 		} else if (is(c, "hostdev") && hostdev_may_be_nic(c)) {
-			fg_guest_refuse(g, "a host device that may be a network card is passed through to it");
+			fg_guest_refuse(g, "a host device that may be a way to the network is passed through to it");
+		} else if (is(c, "emulator") && in_stub_domain(c)) {
+			fg_guest_refuse(g, "its device model runs in a stub domain, which has NICs of its own");
 		} else if (is(c, "redirdev")) {
 			fg_guest_refuse(g, "it has redirected USB devices, which may be network adapters");
 		}

@@ -70,16 +70,28 @@ static void disk_from_json(const json_t *json, struct fg_guest *g)
 		disk->block = fg_is_block_device(path);
 }
 
-static bool pci_is_nic(const json_t *pci)
+static bool pci_may_be_nic(const json_t *pci)
 {
-	char path[128];
-	fg_autofree char *class = NULL;
+	/* "00:1f.*" passes several functions of a device, which are not listed one by one. */
+	int64_t functions = int_or(pci, "vfunc_mask", 0);
 
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%04x:%02x:%02x.%x/class",
-		 (unsigned)int_or(pci, "domain", 0) & 0xffff, (unsigned)int_or(pci, "bus", 0) & 0xff,
-		 (unsigned)int_or(pci, "dev", 0) & 0x1f, (unsigned)int_or(pci, "func", 0) & 7);
-	/* Class 02xxxx is a network controller; what cannot be asked counts as one. */
-	return fg_file_read(path, 64, &class, NULL, NULL) < 0 || !strncmp(class, "0x02", 4);
+	return (functions & (functions - 1)) != 0 ||
+	       !fg_pci_harmless((unsigned)int_or(pci, "domain", 0), (unsigned)int_or(pci, "bus", 0),
+				(unsigned)int_or(pci, "dev", 0), (unsigned)int_or(pci, "func", 0));
+}
+
+/*
+ * The device model in a domain of its own: an emulated NIC is then vif<its domid>.N, of a domain with another UUID, which
+ * no filter on the guest's own vifs reaches.  A defbool: "True", "False" or "<default>", which is false.
+ */
+static bool in_stub_domain(const json_t *b_info)
+{
+	const json_t *stub = json_object_get(b_info, "device_model_stubdomain");
+	const char *text = json_string_value(stub);
+
+	if (!stub || json_is_null(stub) || json_is_false(stub))
+		return false;
+	return !text || (strcmp(text, "False") != 0 && strcmp(text, "<default>") != 0);
 }
 
 /* device_model_args=, device_model_args_pv=, device_model_args_hvm= */
@@ -95,16 +107,30 @@ static void refuse_arguments(const json_t *b_info, struct fg_guest *g)
 				fg_guest_refuse_argument(g, json_string_value(arg));
 }
 
+/* usbdevice="host:…": a USB device of dom0, given to QEMU; the others are emulated (tablet, mouse, keyboard). */
+static void refuse_usbdevice(const json_t *usbdevice, struct fg_guest *g)
+{
+	const char *text = json_string_value(usbdevice);
+
+	if (text && strncmp(text, "host", 4) == 0)
+		fg_guest_refuse(g, "it has USB devices, which may be network adapters");
+}
+
 static void refuse_devices(const json_t *config, struct fg_guest *g)
 {
 	size_t i;
-	json_t *pci;
+	json_t *pci, *usb;
 
 	refuse_arguments(json_object_get(config, "b_info"), g);
-
+	if (in_stub_domain(json_object_get(config, "b_info")))
+		fg_guest_refuse(g, "its device model runs in a stub domain, which has NICs of its own");
+	const json_t *hvm = json_object_get(json_object_get(config, "b_info"), "type.hvm");
+	refuse_usbdevice(json_object_get(hvm, "usbdevice"), g);
+	json_array_foreach (json_object_get(hvm, "usbdevice_list"), i, usb)
+		refuse_usbdevice(usb, g);
 	json_array_foreach (json_object_get(config, "pcidevs"), i, pci)
-		if (pci_is_nic(pci))
-			fg_guest_refuse(g, "a network card is passed through to it (PCI)");
+		if (pci_may_be_nic(pci))
+			fg_guest_refuse(g, "a PCI device that may be a way to the network is passed through to it");
 	if (json_array_size(json_object_get(config, "pvcallsifs")))
 		fg_guest_refuse(g, "it has a PV calls device, which is a way to the network without a NIC");
 	if (json_array_size(json_object_get(config, "usbdevs")))

@@ -51,6 +51,8 @@ static const struct {
 	{ XML(DISK "<interface type='vhostuser'><mac address='00:16:3e:99:00:13'/></interface>"), "vhostuser" },
 	{ XML(DISK "<interface type='user'><mac address='00:16:3e:99:00:13'/></interface>"), "type user" },
 	{ XML(DISK "<interface type='vdpa'><mac address='00:16:3e:99:00:13'/></interface>"), "type vdpa" },
+	{ XML(DISK "<emulator>/usr/lib/xen/bin/stubdom-dm</emulator>"), "stub domain" },
+	{ XML(DISK "<emulator type='stubdom'>/x</emulator>"), "stub domain" },
 	{ XML(DISK "<redirdev bus='usb' type='spicevmc'/>"), "redirected USB" },
 	{ XML(DISK NIC("") "</devices><qemu:commandline xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>"
 			   "<qemu:arg value='-netdev'/><qemu:arg value='user,id=n'/></qemu:commandline><devices>"),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* libxl's JSON as Xen 4.17 writes it: to a guest, and compared with a config file's dry run. */
+#include "dom0-agent/toolstack/guest.h"
 #include "dom0-agent/toolstack/xl_config.h"
 #include "lib/util.h"
 
@@ -83,9 +84,15 @@ static const struct {
 	{ "\"nictype\":\"vif\"", "\"backend_domname\":\"net\"", "driver domain" },
 	{ "\"disks\":[{", "\"pcidevs\":[{\"domain\":9,\"bus\":200,\"dev\":1,\"func\":1}],\"disks\":[{",
 	  "passed through" },
+	{ "\"disks\":[{", "\"pcidevs\":[{\"name\":\"x\"}],\"disks\":[{", "passed through" },
+	{ "\"max_vcpus\":1", "\"device_model_stubdomain\":\"True\"", "stub domain" },
+	{ "\"max_vcpus\":1", "\"device_model_stubdomain\":true", "stub domain" },
+	{ "\"max_vcpus\":1", "\"device_model_stubdomain\":1", "stub domain" },
 	{ "\"disks\":[{", "\"pvcallsifs\":[{\"devid\":0}],\"disks\":[{", "PV calls" },
 	{ "\"nictype\":\"vif\"", "\"backend_domid\":3", "driver domain" },
 	{ "\"disks\":[{", "\"usbdevs\":[{\"ctrl\":0}],\"disks\":[{", "USB devices" },
+	{ "\"type.pv\":{}", "\"type.hvm\":{\"usbdevice\":\"host:1.2\"}", "USB devices" },
+	{ "\"type.pv\":{}", "\"type.hvm\":{\"usbdevice_list\":[\"tablet\",\"host:*\"]}", "USB devices" },
 	{ "\"max_vcpus\":1", "\"extra\":[\"-netdev\",\"user,id=n\"]", "'-netdev'" },
 	{ "\"max_vcpus\":1", "\"extra_hvm\":[\"-m\",\"1\",\"--nic\"]", "'-nic'" },
 	{ "\"max_vcpus\":1", "\"extra_pv\":[\"-device\",\"vfio-pci,host=01:00.0\"]", "vfio-pci" },
@@ -105,10 +112,26 @@ START_TEST(what_cannot_be_worked_on_is_refused)
 }
 END_TEST
 
+START_TEST(pci_classes)
+{
+	static const char *const ways[] = { "0x020000", "0x028000", "0x0c0330", "0x0c0340", "0x0c0600", "0x0d1100",
+					    "0x060400", "0x118000", "0x120000", "0xff0000", "0x0",	"0x03",
+					    "",		"01",	    "garbage",	"0x03000",  "020000" };
+	static const char *const harmless[] = { "0x010802\n", "0x030000\n", "0x040300", "0x108000" };
+
+	for (size_t i = 0; i < FG_COUNT(ways); i++)
+		ck_assert_msg(!fg_pci_class_harmless(ways[i]), "%s", ways[i]);
+	for (size_t i = 0; i < FG_COUNT(harmless); i++)
+		ck_assert_msg(fg_pci_class_harmless(harmless[i]), "%s", harmless[i]);
+	ck_assert(!fg_pci_harmless(9, 200, 1, 1)); /* no such device */
+}
+END_TEST
+
 START_TEST(harmless_arguments_are_no_refusal)
 {
 	fg_autojson json_t *json = with(live_text, "\"max_vcpus\":1",
-					"\"extra\":[\"-device\",\"virtio-rng-pci\",\"-name\",\"internet\",\"n-nic\"]");
+					"\"device_model_stubdomain\":\"False\",\"extra\":[\"-device\",\"virtio-rng-"
+					"pci\",\"-name\",\"internet\",\"n-nic\"]");
 	struct fg_guest g;
 
 	ck_assert_int_eq(fg_xl_guest_from_json(json, &g, NULL), 0);
@@ -182,6 +205,7 @@ int main(void)
 
 	tcase_add_test(t, guest_from_json);
 	tcase_add_loop_test(t, what_cannot_be_worked_on_is_refused, 0, (int)FG_COUNT(refusals));
+	tcase_add_test(t, pci_classes);
 	tcase_add_test(t, harmless_arguments_are_no_refusal);
 	tcase_add_test(t, broken_json_is_an_error);
 	tcase_add_test(t, file_that_yields_the_guest);
