@@ -5,6 +5,7 @@
  */
 #include "dom0-agent/toolstack/xl_daemon.h"
 #include "dom0-agent/toolstack/xl_private.h"
+#include "lib/log.h"
 #include "lib/util.h"
 
 #include <string.h>
@@ -12,8 +13,6 @@
 struct wanted {
 	struct xl_ts *ts;
 	struct fg_xl_known guest;
-	int rc; /* could not ask */
-	struct fg_error err;
 };
 
 int xl_domid_is(struct xl_ts *ts, uint32_t domid, const char *uuid, struct fg_error *err)
@@ -42,18 +41,20 @@ static bool is_of_another_file(const struct wanted *w, const struct fg_xl_daemon
 	return false;
 }
 
-static bool is_its(const struct fg_xl_daemon *daemon, void *arg)
+static enum fg_told is_its(const struct fg_xl_daemon *daemon, void *arg)
 {
 	struct wanted *w = arg;
-	int rc = xl_domid_is(w->ts, daemon->domid, w->guest.uuid, &w->err);
+	struct fg_error err = FG_ERROR_INIT;
+	/* domid 0: its log says nothing of a domain */
+	int rc = daemon->domid ? xl_domid_is(w->ts, daemon->domid, w->guest.uuid, &err) : -FG_ENOTFOUND;
 
-	if (rc == 0 || rc == -FG_EEXISTS)
-		return rc == 0; /* it waits for a domain's end: it is that one's */
+	if (rc == 0 || rc == -FG_EEXISTS) /* it waits for a domain's end: it is that one's */
+		return rc == 0 ? FG_TOLD_YES : FG_TOLD_NO;
 	if (rc != -FG_ENOTFOUND) {
-		w->rc = rc;
-		return false;
+		fg_log_debug("%s, ignoring", err.text);
+		return FG_TOLD_UNKNOWN;
 	}
-	return fg_xl_daemon_serves(daemon, &w->guest) && !is_of_another_file(w, daemon);
+	return is_of_another_file(w, daemon) ? FG_TOLD_NO : fg_xl_daemon_serves(daemon, &w->guest);
 }
 
 int xl_daemon_of(struct xl_ts *ts, const struct fg_guest *last, struct fg_xl_daemon *out, struct fg_error *err)
@@ -64,11 +65,6 @@ int xl_daemon_of(struct xl_ts *ts, const struct fg_guest *last, struct fg_xl_dae
 				       .name = last->name,
 				       .file = file ? file->path : NULL,
 				       .domid = last->domid } };
-	int rc = fg_xl_daemon_find_by("/proc", is_its, &w, out, err);
 
-	if (rc != -FG_ENOTFOUND || w.rc == 0)
-		return rc;
-	if (err)
-		*err = w.err;
-	return w.rc;
+	return fg_xl_daemon_find_by("/proc", is_its, &w, out, err);
 }

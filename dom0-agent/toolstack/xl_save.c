@@ -70,7 +70,7 @@ static int save_text(struct xl_ts *ts, const struct xl_found *found, char **out,
 	if (rc < 0)
 		return rc;
 	if (found->guest.domid) {
-		rc = fg_xl_daemon_find("/proc", found->guest.domid, &daemon, err);
+		rc = fg_xl_daemon_find("/proc", found->guest.domid, found->guest.uuid, &daemon, err);
 		if (rc < 0 && rc != -FG_ENOTFOUND)
 			return rc;
 		have = rc == 0;

@@ -214,7 +214,7 @@ static void undo(struct start *start, const struct fg_error *err)
 	bool half = fg_xl_find(xl, start->uuid, &domid, &info, NULL) == 0 && info.paused;
 	libxl_dominfo_dispose(&info);
 	/* One that runs, or has its xl process, was made by somebody else meanwhile. */
-	if (half && fg_xl_daemon_find("/proc", domid, &daemon, NULL) == 0) {
+	if (half && fg_xl_daemon_find("/proc", domid, start->uuid, &daemon, NULL) == 0) {
 		fg_xl_daemon_release(&daemon);
 		half = false;
 	}
