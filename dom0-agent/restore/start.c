@@ -51,6 +51,9 @@ static void on_paused(struct fg_job *job, int rc, const struct fg_error *cause)
 
 	if (rc == 0 && strcmp(job->found.uuid, job->r.guest) != 0)
 		rc = fg_error_set(&err, FG_EDIFFERS, "the guest came back as %s", job->found.uuid);
+	/* What an interrupted start has left must not be taken for the guest. */
+	if (rc == 0 && fg_guest_same_devices(&job->guest, &job->found, &err) < 0)
+		rc = fg_error_wrap(&err, "the guest came back as another");
 	if (rc == 0 && job->start_isolated)
 		rc = agent->isolator_ops->isolate(agent->isolator, &job->found, false, &err);
 	if (rc == 0 && !t)

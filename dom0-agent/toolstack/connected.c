@@ -11,6 +11,7 @@
 struct fg_connected {
 	struct fg_xs *xs;
 	uint32_t domid;
+	size_t n_vifs;
 	struct fg_xs_watch *vifs, *release;
 	struct event *look, *deadline;
 	struct fg_error missing;
@@ -38,6 +39,9 @@ static int look_at_vifs(struct fg_connected *wait, struct fg_error *err)
 		rc = fg_error_set(err, FG_EFAILED, "domain %" PRIu32 " ended", wait->domid);
 	if (rc == 0)
 		rc = fg_xs_list(wait->xs, &names, &n, err, "/local/domain/0/backend/vif/%" PRIu32, wait->domid);
+	if (rc == 0 && n < wait->n_vifs)
+		rc = fg_error_set(err, FG_ETIMEOUT, "domain %" PRIu32 " has %u of %zu vifs", wait->domid, n,
+				  wait->n_vifs);
 	for (unsigned i = 0; rc == 0 && i < n; i++) {
 		fg_autofree char *state = NULL;
 		rc = fg_xs_read(wait->xs, &state, err, "/local/domain/0/backend/vif/%" PRIu32 "/%s/state", wait->domid,
@@ -80,8 +84,8 @@ static void too_late(evutil_socket_t fd, short what, void *arg)
 	finish(wait, -FG_ETIMEOUT);
 }
 
-int fg_connected_wait(struct fg_xs *xs, uint32_t domid, uint32_t deadline_ms, fg_connected_cb *cb, void *arg,
-		      struct fg_connected **out, struct fg_error *err)
+int fg_connected_wait(struct fg_xs *xs, uint32_t domid, size_t n_vifs, uint32_t deadline_ms, fg_connected_cb *cb,
+		      void *arg, struct fg_connected **out, struct fg_error *err)
 {
 	const struct timeval in = { deadline_ms / 1000, (deadline_ms % 1000) * 1000 };
 	struct fg_connected *wait = fg_calloc(1, sizeof(*wait));
@@ -89,6 +93,7 @@ int fg_connected_wait(struct fg_xs *xs, uint32_t domid, uint32_t deadline_ms, fg
 
 	wait->xs = xs;
 	wait->domid = domid;
+	wait->n_vifs = n_vifs;
 	wait->cb = cb;
 	wait->arg = arg;
 	wait->look = evtimer_new(fg_xs_base(xs), look, wait);

@@ -6,6 +6,7 @@
 
 #include <fixgate/error.h>
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct fg_connected;
@@ -13,8 +14,9 @@ struct fg_xs;
 
 /* rc 0, TIMEOUT (err names the vif), FAILED (the domain ended) or UNREACHABLE.  Frees the handle. */
 typedef void fg_connected_cb(void *arg, int rc, const struct fg_error *err);
-int fg_connected_wait(struct fg_xs *xs, uint32_t domid, uint32_t deadline_ms, fg_connected_cb *cb, void *arg,
-		      struct fg_connected **out, struct fg_error *err) FG_MUST_CHECK;
+/* n_vifs: as many as the guest has to have; fewer are not all. */
+int fg_connected_wait(struct fg_xs *xs, uint32_t domid, size_t n_vifs, uint32_t deadline_ms, fg_connected_cb *cb,
+		      void *arg, struct fg_connected **out, struct fg_error *err) FG_MUST_CHECK;
 void fg_connected_cancel(struct fg_connected *wait); /* NULL is allowed */
 
 #endif

@@ -36,6 +36,44 @@ void fg_guest_copy(const struct fg_guest *g, struct fg_guest *out)
 	}
 }
 
+static bool has_nic(const struct fg_guest *g, const struct fg_nic *nic)
+{
+	for (size_t i = 0; i < g->n_nics; i++)
+		if (!memcmp(g->nics[i].mac, nic->mac, sizeof(nic->mac)))
+			return true;
+	return false;
+}
+
+static bool has_disk(const struct fg_guest *g, const struct fg_disk *disk)
+{
+	for (size_t i = 0; i < g->n_disks; i++)
+		if (!strcmp(g->disks[i].vdev, disk->vdev) && !strcmp(g->disks[i].target, disk->target))
+			return true;
+	return disk->cdrom; /* a medium comes and goes */
+}
+
+static int has_devices(const struct fg_guest *of, const struct fg_guest *in, const char *what, struct fg_error *err)
+{
+	char mac[18];
+
+	for (size_t i = 0; i < of->n_nics; i++)
+		if (!has_nic(in, &of->nics[i]))
+			return fg_error_set(err, FG_EDIFFERS, "%s NIC %s", what,
+					    (fg_mac_format(of->nics[i].mac, mac), mac));
+	for (size_t i = 0; i < of->n_disks; i++)
+		if (!has_disk(in, &of->disks[i]))
+			return fg_error_set(err, FG_EDIFFERS, "%s disk %s (%s)", what, of->disks[i].vdev,
+					    of->disks[i].target);
+	return 0;
+}
+
+int fg_guest_same_devices(const struct fg_guest *want, const struct fg_guest *have, struct fg_error *err)
+{
+	int rc = has_devices(want, have, "it lacks", err);
+
+	return rc < 0 ? rc : has_devices(have, want, "it has besides", err);
+}
+
 void fg_guest_refuse(struct fg_guest *g, const char *fmt, ...)
 {
 	char text[256];

@@ -65,6 +65,8 @@ struct fg_guest {
 void fg_guest_release(struct fg_guest *g);
 /* Deep copy; aborts when out of memory. */
 void fg_guest_copy(const struct fg_guest *g, struct fg_guest *out);
+/* Has it all NICs (by MAC) and all disks (by name and target; no CD drives), and no others?  DIFFERS if not. */
+int fg_guest_same_devices(const struct fg_guest *want, const struct fg_guest *have, struct fg_error *err) FG_MUST_CHECK;
 
 /* The stop ladder; each rung is tried, waits its deadline for the end of the domain, then the next. 0 skips a rung. */
 struct fg_stop_policy {
@@ -122,12 +124,13 @@ struct fg_toolstack_ops {
 
 	/*
 	 * Start from a saved definition; left paused, with its netdevs known, so that the caller can arm or clear the filter
-	 * before the first instruction.  If a domain of this UUID exists already it is returned as it is.
+	 * before the first instruction.  If the guest is there already, complete, it is returned as it is; DIFFERS if what is
+	 * there under its UUID has other NICs or disks.  What an interrupted start has left is cleared away first.
 	 */
 	void (*start_paused)(struct fg_toolstack *ts, const char *definition, fg_ts_guest_cb *cb, void *arg);
 	void (*unpause)(struct fg_toolstack *ts, const char *uuid, fg_ts_done_cb *cb, void *arg);
 
-	/* Health: every vif's frontend is connected (xenbus state 4) for this life of the guest, or deadline_ms. */
+	/* Health: all its vifs are there and every one's frontend is connected (xenbus state 4) for this life of the guest, or deadline_ms. */
 	void (*wait_connected)(struct fg_toolstack *ts, const char *uuid, uint32_t deadline_ms, fg_ts_done_cb *cb,
 			       void *arg);
 };

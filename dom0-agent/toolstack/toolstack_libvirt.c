@@ -163,8 +163,8 @@ static void wait_found(struct lv_call *call)
 	if (rc == 0 && call->guests[0].state == FG_GUEST_OFF)
 		rc = fg_error_set(&err, FG_EFAILED, "guest %s is off", call->uuid);
 	if (rc == 0 && call->ts->xs) {
-		rc = fg_connected_wait(call->ts->xs, call->guests[0].domid, wait->deadline_ms, wait_end, wait,
-				       &wait->wait, &err);
+		rc = fg_connected_wait(call->ts->xs, call->guests[0].domid, call->guests[0].n_nics, wait->deadline_ms,
+				       wait_end, wait, &wait->wait, &err);
 		if (rc == 0)
 			return;
 	}

@@ -78,6 +78,16 @@ void xl_own(struct xl_ts *ts, const char *uuid, uint32_t domid, const char *conf
 		fg_log_warn("guest %s: %s; a restart of the agent forgets that it is its owner", uuid, err.text);
 }
 
+bool xl_owns(const struct xl_ts *ts, const char *uuid)
+{
+	const struct xl_owned *owned;
+
+	LIST_FOREACH (owned, &ts->owned, link)
+		if (!strcmp(owned->uuid, uuid) && !owned->disowned)
+			return true;
+	return false;
+}
+
 void xl_disown(struct xl_ts *ts, const char *uuid)
 {
 	fg_autofree char *path = state_path(ts, uuid);

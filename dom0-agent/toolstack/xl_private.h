@@ -13,7 +13,7 @@
 
 #define FG_XL_PROGRAM "xl"
 #define FG_XL_DRYRUN_MS 60000
-#define FG_XL_CREATE_MS 300000 /* libxl itself gives each hot-plug script 40 s */
+#define FG_XL_CREATE_MS 240000 /* libxl itself gives each hot-plug script 40 s */
 #define FG_XL_CONFIG_DIR "/etc/xen"
 
 struct xl_ts;
@@ -97,6 +97,7 @@ int xl_domid_is(struct xl_ts *ts, uint32_t domid, const char *uuid, struct fg_er
 
 /* Guests whose owner is the agent itself, because their config file no longer yields them. */
 void xl_own(struct xl_ts *ts, const char *uuid, uint32_t domid, const char *config);
+bool xl_owns(const struct xl_ts *ts, const char *uuid);
 void xl_disown(struct xl_ts *ts, const char *uuid);
 void xl_owned_load(struct xl_ts *ts);
 void xl_owned_free(struct xl_ts *ts);

@@ -70,7 +70,7 @@ void xl_unpause(struct fg_toolstack *opaque, const char *uuid, fg_ts_done_cb *cb
 struct connect_wait {
 	struct xl_op op;
 	char uuid[37];
-	uint32_t deadline_ms, domid;
+	uint32_t deadline_ms;
 	struct fg_connected *wait;
 	fg_ts_done_cb *cb;
 	void *arg;
@@ -98,18 +98,30 @@ static void connected(void *arg, int rc, const struct fg_error *err)
 	connect_end(w, rc, err);
 }
 
+/* How many vifs it has to have, its definition says: none at all is what half a domain has. */
+static void connect_found(void *arg, int rc, struct xl_found *found, size_t n, const struct fg_error *cause)
+{
+	struct connect_wait *w = arg;
+	struct fg_error err = cause ? *cause : (struct fg_error)FG_ERROR_INIT;
+	const struct fg_guest *g = n ? &found[0].guest : NULL;
+
+	if (rc == 0 && (!g || !g->domid))
+		rc = fg_error_set(&err, FG_ENOTFOUND, "there is no domain of guest %s", w->uuid);
+	else if (rc == 0 && !found[0].config)
+		rc = fg_error_set(&err, FG_EUNREACHABLE, "domain %u of guest %s: %s", g->domid, w->uuid, g->refusal);
+	if (rc == 0)
+		rc = fg_connected_wait(w->op.ts->xs, g->domid, g->n_nics, w->deadline_ms, connected, w, &w->wait, &err);
+	if (rc < 0)
+		connect_end(w, rc, &err);
+}
+
 static void connect_begin(evutil_socket_t fd, short what, void *arg)
 {
 	struct connect_wait *w = arg;
-	struct fg_error err = FG_ERROR_INIT;
 
 	(void)fd;
 	(void)what;
-	int rc = fg_xl_find(w->op.ts->xl, w->uuid, &w->domid, NULL, &err);
-	if (rc == 0)
-		rc = fg_connected_wait(w->op.ts->xs, w->domid, w->deadline_ms, connected, w, &w->wait, &err);
-	if (rc < 0)
-		connect_end(w, rc, &err);
+	xl_scan(w->op.ts, w->uuid, connect_found, w);
 }
 
 void xl_wait_connected(struct fg_toolstack *opaque, const char *uuid, uint32_t deadline_ms, fg_ts_done_cb *cb,

@@ -1,19 +1,31 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * Bringing a guest back.  In this order: start_scanned (is it there already?) -> file_read (would its file make the same
- * domain?) -> with_xl -> xl_ended [-> undo -> undone], or with_libxl -> libxl_made -> start_found -> start_end.
+ * Bringing a guest back.  In this order: look -> start_scanned (is it there already?) -> make -> file_read (would its file
+ * make the same domain?) -> with_xl -> xl_ended [-> undo], or with_libxl -> libxl_made -> start_found -> start_end.
+ *
+ * What an agent that died left is put out of the way first, and looked at again: its xl, which outlives it (await_maker ->
+ * maker_ended), and half a domain (half_destroy -> half_destroyed -> half_wait -> half_gone).  libxl writes a domain's
+ * definition when the domain is complete (domcreate_complete in libxl_create.c): one without it is half a domain.
  */
 #include "dom0-agent/toolstack/child.h"
+#include "dom0-agent/toolstack/gone.h"
 #include "dom0-agent/toolstack/xl_config.h"
 #include "dom0-agent/toolstack/xl_daemon.h"
 #include "dom0-agent/toolstack/xl_private.h"
 #include "lib/log.h"
 #include "lib/util.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SETTINGS_MAX 64
+#define MAKER_MS 60000 /* for an xl of an agent that died; then it is ended */
+#define MAKER_END_MS 5000
+#define GONE_MS 60000
+#define ROUNDS_MAX 8
 
 struct start {
 	struct xl_op op;
@@ -26,27 +38,54 @@ struct start {
 	char *json; /* with_libxl */
 	libxl_domain_config *d_config;
 	uint32_t domid;
+	struct fg_guest want; /* by its definition */
+	int pidfd; /* of the maker */
+	struct event *maker_end;
+	bool waited, killed;
+	struct fg_gone *gone;
+	bool undoing; /* what is left of this try, which ends with `early` */
+	unsigned rounds;
 	fg_ts_guest_cb *cb;
 	void *arg;
 	struct fg_error early;
 };
 
+static void look(struct start *start);
 static void start_scanned(void *arg, int rc, struct xl_found *found, size_t n, const struct fg_error *err);
+static void await_maker(struct start *start, const struct fg_xl_daemon *maker);
+static void maker_ended(evutil_socket_t fd, short what, void *arg);
+static void half_destroy(struct start *start, uint32_t domid, const char *why);
+static void half_destroyed(void *arg, int rc);
+static void half_wait(struct start *start);
+static void half_gone(void *arg, int rc, const struct fg_error *err);
+static void make(struct start *start);
 static void file_read(void *arg, int rc, json_t *config, const struct fg_error *err);
 static void with_xl(struct start *start);
 static void xl_ended(void *arg, const struct fg_child_result *result, const struct fg_error *error);
 static void with_libxl(struct start *start);
 static void libxl_made(void *arg, int rc);
 static void undo(struct start *start, const struct fg_error *err);
-static void undone(void *arg, int rc);
 static void start_found(void *arg, int rc, struct xl_found *found, size_t n, const struct fg_error *err);
 static void start_end(struct start *start, int rc, const struct fg_guest *guest, const struct fg_error *err);
+
+static void maker_close(struct start *start)
+{
+	if (start->maker_end)
+		event_free(start->maker_end);
+	start->maker_end = NULL;
+	if (start->pidfd >= 0)
+		close(start->pidfd);
+	start->pidfd = -1;
+}
 
 static void start_release(struct xl_op *op)
 {
 	struct start *start = (struct start *)op;
 
 	fg_child_cancel(start->child);
+	maker_close(start);
+	fg_gone_cancel(start->gone);
+	fg_guest_release(&start->want);
 	json_decref(start->definition);
 	free(start->json);
 	if (start->d_config) {
@@ -55,13 +94,40 @@ static void start_release(struct xl_op *op)
 	}
 }
 
-static void start_refused(evutil_socket_t fd, short what, void *arg)
+static void maker_kill(struct start *start)
+{
+	struct fg_error err = FG_ERROR_INIT;
+
+	fg_log_warn("guest %s: ending the xl that makes it", start->uuid);
+	start->killed = true;
+	xl_op_in(&start->op, MAKER_END_MS);
+	if (syscall(SYS_pidfd_send_signal, start->pidfd, SIGKILL, NULL, 0) < 0 && errno != ESRCH) {
+		int rc = fg_error_errno(&err, FG_EFAILED, errno, "the xl that makes guest %s cannot be ended",
+					start->uuid);
+		start_end(start, rc, NULL, &err);
+	}
+}
+
+/* Refused from the start, or waited long enough for the maker. */
+static void start_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct start *start = arg;
+	struct fg_error err = FG_ERROR_INIT;
 
 	(void)fd;
 	(void)what;
-	start_end(start, -start->early.code, NULL, &start->early);
+	if (!start->maker_end) {
+		start_end(start, -start->early.code, NULL, &start->early);
+	} else if (start->killed) {
+		int rc = fg_error_set(&err, FG_ETIMEOUT, "waited %d ms for the end of the xl that makes guest %s",
+				      MAKER_END_MS, start->uuid);
+		start_end(start, rc, NULL, &err);
+	} else {
+		/* It may be done, and only its process be left: look before it is ended. */
+		start->waited = true;
+		maker_close(start);
+		look(start);
+	}
 }
 
 static int definition_read(struct start *start, const char *text, struct fg_error *err)
@@ -82,6 +148,8 @@ static int definition_read(struct start *start, const char *text, struct fg_erro
 		rc = fg_json_string_opt(start->definition, "file", &start->file, err);
 	if (rc == 0)
 		rc = fg_json_array(start->definition, "args", SETTINGS_MAX, &args, err);
+	if (rc == 0)
+		rc = fg_xl_guest_from_json(start->config, &start->want, err);
 	for (size_t i = 0; rc == 0 && i < json_array_size(args); i++) {
 		start->settings[i] = (char *)json_string_value(json_array_get(args, i));
 		if (!start->settings[i])
@@ -92,36 +160,216 @@ static int definition_read(struct start *start, const char *text, struct fg_erro
 	return rc;
 }
 
+/* The caller may have given up waiting: the operation goes on all the same. */
+static bool under_way(struct start *start)
+{
+	struct xl_op *op;
+
+	LIST_FOREACH (op, &start->op.ts->ops, link)
+		if (op != &start->op && op->release == start_release &&
+		    strcmp(((struct start *)op)->want.uuid, start->want.uuid) == 0)
+			return true;
+	return false;
+}
+
 void xl_start_paused(struct fg_toolstack *opaque, const char *definition, fg_ts_guest_cb *cb, void *arg)
 {
 	struct xl_ts *ts = (struct xl_ts *)opaque;
-	struct start *start = xl_op_new(ts, sizeof(*start), start_refused, start_release);
+	struct start *start = xl_op_new(ts, sizeof(*start), start_timer, start_release);
 
 	start->cb = cb;
 	start->arg = arg;
-	if (definition_read(start, definition, &start->early) < 0)
+	start->pidfd = -1;
+	int rc = definition_read(start, definition, &start->early);
+	if (rc == 0 && under_way(start))
+		rc = fg_error_set(&start->early, FG_EUNREACHABLE, "guest %s is just being made", start->uuid);
+	if (rc < 0)
 		xl_op_soon(&start->op);
 	else
-		xl_scan(ts, start->uuid, start_scanned, start);
+		look(start);
+}
+
+static void look(struct start *start)
+{
+	struct fg_error err = FG_ERROR_INIT;
+
+	if (++start->rounds <= ROUNDS_MAX) {
+		xl_scan(start->op.ts, start->uuid, start_scanned, start);
+		return;
+	}
+	int rc =
+		fg_error_set(&err, FG_EUNREACHABLE, "guest %s: what is there of it does not come to rest", start->uuid);
+	start_end(start, rc, NULL, &err);
+}
+
+/* Made by an agent that died before it could note that it is the owner? */
+static void adopt(struct start *start, const struct xl_found *found)
+{
+	struct xl_ts *ts = start->op.ts;
+	struct fg_xl_daemon daemon = { 0 };
+	struct fg_error err = FG_ERROR_INIT;
+
+	if ((start->file && !start->daemon) || xl_owns(ts, start->uuid))
+		return;
+	int rc = fg_xl_daemon_find("/proc", found->guest.domid, start->uuid, &daemon, &err);
+	if (rc == -FG_ENOTFOUND)
+		rc = fg_xl_maker_find("/proc", start->uuid, &daemon, &err);
+	fg_xl_daemon_release(&daemon);
+	if (rc == -FG_ENOTFOUND)
+		xl_own(ts, start->uuid, found->guest.domid, found->config);
+	else if (rc < 0)
+		fg_log_warn("guest %s: %s; the agent does not become its owner", start->uuid, err.text);
+}
+
+/* A complete domain is there: is it the guest? */
+static void start_exists(struct start *start, const struct xl_found *found)
+{
+	struct fg_error err = FG_ERROR_INIT;
+	int rc = fg_guest_same_devices(&start->want, &found->guest, &err);
+
+	if (rc < 0)
+		rc = fg_error_wrap(&err, "domain %u has the UUID of guest %s and is not it", found->guest.domid,
+				   start->uuid);
+	else
+		adopt(start, found);
+	start_end(start, rc, &found->guest, &err);
 }
 
 static void start_scanned(void *arg, int rc, struct xl_found *found, size_t n, const struct fg_error *err)
 {
 	struct start *start = arg;
+	struct fg_xl_daemon maker = { 0 };
 	struct fg_error own = FG_ERROR_INIT;
+	uint32_t domid = rc == 0 && n ? found[0].guest.domid : 0;
+	enum fg_guest_state state = domid ? found[0].guest.state : FG_GUEST_OFF;
 
-	if (rc < 0 || (n && found[0].guest.domid)) {
-		start_end(start, rc, n ? &found[0].guest : NULL, err);
+	if (rc < 0) {
+		start_end(start, rc, NULL, err);
 		return;
 	}
+	if (domid && state != FG_GUEST_DYING && found[0].config) {
+		start_exists(start, found);
+		return;
+	}
+	rc = fg_xl_maker_find("/proc", start->uuid, &maker, &own);
+	if (rc == 0) {
+		await_maker(start, &maker);
+	} else if (rc != -FG_ENOTFOUND) {
+		start_end(start, rc, NULL, &own);
+	} else if (state == FG_GUEST_DYING && found[0].config) {
+		start->domid = domid;
+		half_wait(start);
+	} else if (state == FG_GUEST_PAUSED || state == FG_GUEST_DYING) {
+		half_destroy(start, domid, "half a domain was left");
+	} else if (domid) {
+		rc = fg_error_set(&own, FG_EUNREACHABLE, "domain %u runs, and its definition cannot be read", domid);
+		start_end(start, rc, NULL, &own);
+	} else {
+		make(start);
+	}
+}
+
+static void await_maker(struct start *start, const struct fg_xl_daemon *maker)
+{
+	struct fg_error err = FG_ERROR_INIT;
+	int rc = 0;
+
+	if (maker->domid)
+		rc = fg_error_set(&err, FG_EUNREACHABLE,
+				  "xl process %ld looked after domain %u of guest %s and may be making it again",
+				  (long)maker->pid, maker->domid, start->uuid);
+	else
+		rc = start->pidfd = fg_xl_daemon_open("/proc", maker, &err);
+	if (rc == -FG_ENOTFOUND) {
+		look(start); /* it has just ended */
+		return;
+	}
+	if (rc < 0) {
+		start_end(start, rc, NULL, &err);
+		return;
+	}
+	fg_log_info("guest %s: xl process %ld makes it", start->uuid, (long)maker->pid);
+	start->maker_end = event_new(start->op.ts->cfg.base, start->pidfd, EV_READ, maker_ended, start);
+	event_add(start->maker_end, NULL);
+	if (start->waited)
+		maker_kill(start);
+	else
+		xl_op_in(&start->op, MAKER_MS);
+}
+
+static void maker_ended(evutil_socket_t fd, short what, void *arg)
+{
+	struct start *start = arg;
+
+	(void)fd;
+	(void)what;
+	evtimer_del(start->op.timer);
+	maker_close(start);
+	start->killed = false;
+	look(start);
+}
+
+static void half_destroy(struct start *start, uint32_t domid, const char *why)
+{
+	struct fg_xl *xl = start->op.ts->xl;
+
+	fg_log_warn("guest %s: %s: destroying domain %u", start->uuid, why, domid);
+	start->domid = domid;
+	libxl_asyncop_how how = fg_xl_how(xl, half_destroyed, start);
+	fg_xl_started(xl, &how, libxl_domain_destroy(fg_xl_ctx(xl), domid, &how));
+}
+
+static void half_destroyed(void *arg, int rc)
+{
+	struct start *start = arg;
+	struct fg_error err = FG_ERROR_INIT;
+
+	if (rc && rc != ERROR_DOMAIN_NOTFOUND) {
+		rc = fg_xl_error_set(&err, rc, "half a domain of guest %s cannot be destroyed", start->uuid);
+		half_gone(start, rc, &err);
+		return;
+	}
+	half_wait(start);
+}
+
+static void half_wait(struct start *start)
+{
+	struct fg_error err = FG_ERROR_INIT;
+	int rc = fg_gone_wait(start->op.ts->xs, start->domid, NULL, 0, GONE_MS, half_gone, start, &start->gone, &err);
+
+	if (rc < 0)
+		half_gone(start, rc, &err);
+}
+
+static void half_gone(void *arg, int rc, const struct fg_error *err)
+{
+	struct start *start = arg;
+	struct fg_error copy = rc < 0 ? *err : (struct fg_error)FG_ERROR_INIT;
+
+	start->gone = NULL;
+	if (start->undoing) {
+		if (rc < 0)
+			fg_log_err("guest %s: half a domain is left: %s", start->uuid, copy.text);
+		start_end(start, -start->early.code, NULL, &start->early);
+	} else if (rc < 0) {
+		start_end(start, rc, NULL, &copy);
+	} else {
+		look(start);
+	}
+}
+
+static void make(struct start *start)
+{
+	struct fg_error err = FG_ERROR_INIT;
+
 	if (!start->file || access(start->file, R_OK) < 0) {
 		fg_log_info("guest %s has no config file: it is made from its saved definition", start->uuid);
 		with_libxl(start);
 		return;
 	}
-	rc = xl_dryrun(start->op.ts, start->file, start->settings, start->uuid, file_read, start, &own);
+	int rc = xl_dryrun(start->op.ts, start->file, start->settings, start->uuid, file_read, start, &err);
 	if (rc < 0)
-		start_end(start, rc, NULL, &own);
+		start_end(start, rc, NULL, &err);
 }
 
 static void file_read(void *arg, int rc, json_t *config, const struct fg_error *err)
@@ -204,36 +452,22 @@ static void xl_ended(void *arg, const struct fg_child_result *result, const stru
 /* An xl that was killed leaves half a domain: the next try must not take it for the guest. */
 static void undo(struct start *start, const struct fg_error *err)
 {
-	struct fg_xl *xl = start->op.ts->xl;
 	struct fg_xl_daemon daemon = { 0 };
 	libxl_dominfo info;
 	uint32_t domid = 0;
 
 	start->early = *err;
+	start->undoing = true;
 	libxl_dominfo_init(&info);
-	bool half = fg_xl_find(xl, start->uuid, &domid, &info, NULL) == 0 && info.paused;
+	bool half = fg_xl_find(start->op.ts->xl, start->uuid, &domid, &info, NULL) == 0 && info.paused;
 	libxl_dominfo_dispose(&info);
 	/* One that runs, or has its xl process, was made by somebody else meanwhile. */
-	if (half && fg_xl_daemon_find("/proc", domid, start->uuid, &daemon, NULL) == 0) {
-		fg_xl_daemon_release(&daemon);
-		half = false;
-	}
-	if (!half) {
-		undone(start, 0);
-		return;
-	}
-	fg_log_warn("guest %s: %s: destroying what was made of it", start->uuid, err->text);
-	libxl_asyncop_how how = fg_xl_how(xl, undone, start);
-	fg_xl_started(xl, &how, libxl_domain_destroy(fg_xl_ctx(xl), domid, &how));
-}
-
-static void undone(void *arg, int rc)
-{
-	struct start *start = arg;
-
-	if (rc && rc != ERROR_DOMAIN_NOTFOUND)
-		fg_log_err("guest %s: half a domain is left: %s", start->uuid, fg_xl_error_name(rc));
-	start_end(start, -start->early.code, NULL, &start->early);
+	half = half && fg_xl_daemon_find("/proc", domid, start->uuid, &daemon, NULL) == -FG_ENOTFOUND;
+	fg_xl_daemon_release(&daemon);
+	if (half)
+		half_destroy(start, domid, err->text);
+	else
+		start_end(start, -start->early.code, NULL, &start->early);
 }
 
 static void with_libxl(struct start *start)
@@ -274,8 +508,11 @@ static void start_found(void *arg, int rc, struct xl_found *found, size_t n, con
 	struct start *start = arg;
 	struct fg_error own = FG_ERROR_INIT;
 
-	if (rc == 0 && (!n || !found[0].guest.domid)) {
-		rc = fg_error_set(&own, FG_EFAILED, "guest %s was made and is not there", start->uuid);
+	if (rc == 0) {
+		if (!n || !found[0].guest.domid || !found[0].config)
+			rc = fg_error_set(&own, FG_EFAILED, "guest %s was made and is not there", start->uuid);
+		else
+			rc = fg_guest_same_devices(&start->want, &found[0].guest, &own);
 		err = &own;
 	}
 	start_end(start, rc, n ? &found[0].guest : NULL, err);

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "test/fakes/xl.h"
 
+#include "dom0-agent/toolstack/child.h"
+#include "dom0-agent/toolstack/gone.h"
+#include "dom0-agent/toolstack/xl_daemon.h"
 #include "lib/util.h"
 
 #include <check.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct fake_xl fake_xl;
 
@@ -62,6 +67,13 @@ void xl_op_free(struct xl_op *op)
 void xl_op_soon(struct xl_op *op)
 {
 	event_active(op->timer, EV_TIMEOUT, 0);
+}
+
+/* A thousand times as fast. */
+void xl_op_in(struct xl_op *op, uint32_t ms)
+{
+	const struct timeval in = { ms / 1000000, ms % 1000000 };
+	evtimer_add(op->timer, &in);
 }
 
 /*----- event_libxl.c -----*/
@@ -294,4 +306,208 @@ int xl_dryrun(struct xl_ts *ts, const char *file, char *const *settings, const c
 	fake_xl.dryruns++;
 	event_base_once(fake_xl.base, -1, EV_TIMEOUT, dryrun_ended, run, &soon);
 	return 0;
+}
+
+/*----- xl_start.c only: libxl -----*/
+
+int fg_xl_find(struct fg_xl *xl, const char *uuid, uint32_t *domid, libxl_dominfo *info, struct fg_error *err)
+{
+	(void)xl;
+	for (size_t i = 0; i < FAKE_XL_DOMAINS; i++)
+		if (fake_xl.domains[i].domid && !strcmp(fake_xl.domains[i].uuid, uuid)) {
+			*domid = fake_xl.domains[i].domid;
+			info_of(&fake_xl.domains[i], info);
+			return 0;
+		}
+	return fg_error_set(err, FG_ENOTFOUND, "no such domain");
+}
+
+int libxl_domain_destroy(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how)
+{
+	struct fake_xl_domain *d = domain(domid);
+
+	(void)ctx;
+	(void)how;
+	ck_assert_ptr_nonnull(d);
+	fake_xl.destroyed++;
+	if (!fake_xl.destroy_rc)
+		memset(d, 0, sizeof(*d));
+	return fake_xl.destroy_rc;
+}
+
+int libxl_domain_config_from_json(libxl_ctx *ctx, libxl_domain_config *config, const char *json)
+{
+	(void)ctx;
+	(void)config;
+	(void)json;
+	return 0;
+}
+
+void fake_xl_make(void)
+{
+	for (size_t i = 0; i < FAKE_XL_DOMAINS; i++)
+		ck_assert_msg(!fake_xl.domains[i].domid, "made while another is there");
+	fake_xl.domains[2] = (struct fake_xl_domain){ 9, FAKE_XL_WEB1, "web1", fake_xl.dryrun_json, .paused = true };
+	fake_xl.made++;
+}
+
+int libxl_domain_create_new(libxl_ctx *ctx, libxl_domain_config *config, uint32_t *domid, const libxl_asyncop_how *how,
+			    const libxl_asyncprogress_how *console)
+{
+	(void)ctx;
+	(void)config;
+	(void)how;
+	(void)console;
+	fake_xl_make();
+	*domid = 9;
+	return 0;
+}
+
+/*----- xl_owner.c, gone.c -----*/
+
+void xl_own(struct xl_ts *ts, const char *uuid, uint32_t domid, const char *config)
+{
+	(void)ts;
+	ck_assert_str_eq(uuid, FAKE_XL_WEB1);
+	ck_assert(domid != 0 && config != NULL);
+	fake_xl.owned++;
+}
+
+bool xl_owns(const struct xl_ts *ts, const char *uuid)
+{
+	(void)ts;
+	(void)uuid;
+	return false;
+}
+
+struct fg_gone {
+	fg_gone_cb *cb;
+	void *arg;
+};
+
+static void gone(evutil_socket_t fd, short what, void *arg)
+{
+	struct fg_gone *g = arg;
+	struct fg_error err = { .code = (enum fg_error_code) - fake_xl.gone_rc };
+
+	(void)fd;
+	(void)what;
+	g->cb(g->arg, fake_xl.gone_rc, &err);
+	free(g);
+}
+
+int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const char *const *files, size_t n_files, uint32_t deadline_ms,
+		 fg_gone_cb *cb, void *arg, struct fg_gone **out, struct fg_error *err)
+{
+	const struct timeval soon = { 0, 0 };
+
+	(void)xs;
+	(void)files;
+	(void)n_files;
+	(void)err;
+	ck_assert(domid != 0 && deadline_ms != 0);
+	fake_xl.gone_waits++;
+	*out = fg_calloc(1, sizeof(**out));
+	(*out)->cb = cb;
+	(*out)->arg = arg;
+	if (!fake_xl.gone_rc && domain(domid))
+		memset(domain(domid), 0, sizeof(struct fake_xl_domain));
+	event_base_once(fake_xl.base, -1, EV_TIMEOUT, gone, *out, &soon);
+	return 0;
+}
+
+void fg_gone_cancel(struct fg_gone *g)
+{
+	ck_assert_ptr_null(g);
+}
+
+/*----- xl_daemon.c -----*/
+
+int fg_xl_daemon_find(const char *proc, uint32_t domid, const char *uuid, struct fg_xl_daemon *out,
+		      struct fg_error *err)
+{
+	(void)proc;
+	(void)domid;
+	(void)uuid;
+	(void)out;
+	return fake_xl.daemon_known ? 0 : fg_error_set(err, FG_ENOTFOUND, "no daemon");
+}
+
+int fg_xl_maker_find(const char *proc, const char *uuid, struct fg_xl_daemon *out, struct fg_error *err)
+{
+	(void)proc;
+	ck_assert_str_eq(uuid, FAKE_XL_WEB1);
+	if (fake_xl.maker_rc)
+		return fg_error_set(err, -fake_xl.maker_rc, "processes cannot be listed");
+	/* One that has ended has no program any more, though nobody has waited for it yet. */
+	if (!fake_xl.maker)
+		return fg_error_set(err, FG_ENOTFOUND, "no maker");
+	*out = (struct fg_xl_daemon){ .pid = fake_xl.maker, .start_ticks = 1, .domid = fake_xl.maker_domid };
+	return 0;
+}
+
+int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struct fg_error *err)
+{
+	int fd = (int)syscall(SYS_pidfd_open, daemon->pid, 0);
+
+	(void)proc;
+	fake_xl.maker = 0; /* found once: it ends, or is asked for anew */
+	return fd < 0 ? fg_error_set(err, FG_ENOTFOUND, "it has ended") : fd;
+}
+
+void fg_xl_daemon_release(struct fg_xl_daemon *daemon)
+{
+	memset(daemon, 0, sizeof(*daemon));
+}
+
+/*----- child.c -----*/
+
+struct fg_child {
+	fg_child_cb *cb;
+	void *arg;
+};
+
+static void child_ended(evutil_socket_t fd, short what, void *arg)
+{
+	struct fg_child *child = arg;
+	struct fg_child_result result = { .status = fake_xl.child_fails ? 256 : 0, .out = "", .err = "" };
+
+	(void)fd;
+	(void)what;
+	fake_xl_make();
+	if (fake_xl.child_fails)
+		fake_xl.domains[2].json = NULL;
+	child->cb(child->arg, &result, NULL);
+	free(child);
+}
+
+int fg_child_start(struct event_base *base, const char *const *argv, uint32_t deadline_ms, fg_child_cb *cb, void *arg,
+		   struct fg_child **out, struct fg_error *err)
+{
+	const struct timeval soon = { 0, 0 };
+
+	(void)argv;
+	(void)deadline_ms;
+	(void)err;
+	*out = fg_calloc(1, sizeof(**out));
+	(*out)->cb = cb;
+	(*out)->arg = arg;
+	event_base_once(base, -1, EV_TIMEOUT, child_ended, *out, &soon);
+	return 0;
+}
+
+void fg_child_cancel(struct fg_child *child)
+{
+	ck_assert_ptr_null(child);
+}
+
+bool fg_child_succeeded(const struct fg_child_result *result)
+{
+	return result->status == 0;
+}
+
+void fg_child_last_line(const struct fg_child_result *result, char *out, size_t size)
+{
+	(void)result;
+	snprintf(out, size, "xl failed");
 }

@@ -26,6 +26,15 @@ struct fake_xl {
 	int dryrun_rc; /* of xl_dryrun */
 	const char *dryrun_json;
 	unsigned dryruns;
+
+	/* What xl_start.c does, and what comes of it. */
+	unsigned made, destroyed, gone_waits, owned;
+	int destroy_rc, gone_rc;
+	bool daemon_known; /* an xl process looks after every domain */
+	pid_t maker; /* makes web1: a child of the test; 0: none */
+	uint32_t maker_domid;
+	int maker_rc; /* could not ask for one */
+	bool child_fails; /* xl create leaves half a domain */
 };
 extern struct fake_xl fake_xl;
 
@@ -33,6 +42,8 @@ void fake_xl_begin(void);
 void fake_xl_end(void);
 /* A config file that pins the UUID; xl was not asked about it yet. */
 void fake_xl_file(const char *path, const char *uuid, const char *name);
+/* A complete domain of web1, paused, as create makes it. */
+void fake_xl_make(void);
 /* Until nothing more happens. */
 void fake_xl_loop(void);
 

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The waits with a noun, on a made-up xenstore: every vif is connected. */
+#include "dom0-agent/toolstack/connected.h"
+#include "dom0-agent/toolstack/xenstore.h"
+#include "lib/util.h"
+
+#include <check.h>
+#include <event2/event.h>
+#include <string.h>
+
+#define VIF "/local/domain/0/backend/vif/7"
+
+static struct event_base *base;
+static unsigned n_vifs, calls;
+static const char *states[2];
+static bool domain_there;
+static int got_rc;
+static char got_text[256];
+
+struct fg_xs_watch {
+	fg_xs_watch_cb *cb;
+	void *arg;
+};
+static struct fg_xs_watch *vif_watch;
+
+struct event_base *fg_xs_base(struct fg_xs *xs)
+{
+	(void)xs;
+	return base;
+}
+
+int fg_xs_children(struct fg_xs *xs, unsigned *n, struct fg_error *err, const char *fmt, ...)
+{
+	(void)xs;
+	(void)err;
+	(void)fmt;
+	*n = domain_there ? 3 : 0;
+	return 0;
+}
+
+int fg_xs_list(struct fg_xs *xs, char ***out, unsigned *n, struct fg_error *err, const char *fmt, ...)
+{
+	static char names[2][2] = { "0", "1" };
+
+	(void)xs;
+	(void)err;
+	(void)fmt;
+	*out = fg_calloc(2, sizeof(char *));
+	for (*n = 0; *n < n_vifs; (*n)++)
+		(*out)[*n] = names[*n];
+	return 0;
+}
+
+int fg_xs_read(struct fg_xs *xs, char **out, struct fg_error *err, const char *fmt, ...)
+{
+	char path[128];
+	va_list ap;
+
+	(void)xs;
+	va_start(ap, fmt);
+	vsnprintf(path, sizeof(path), fmt, ap);
+	va_end(ap);
+	ck_assert_int_eq(strncmp(path, VIF "/", strlen(VIF) + 1), 0);
+	const char *state = states[path[strlen(VIF) + 1] - '0'];
+	if (!state)
+		return fg_error_set(err, FG_ENOTFOUND, "%s", path);
+	*out = fg_strdup(state);
+	return 0;
+}
+
+int fg_xs_watch(struct fg_xs *xs, const char *path, fg_xs_watch_cb *cb, void *arg, struct fg_xs_watch **out,
+		struct fg_error *err)
+{
+	(void)xs;
+	(void)err;
+	*out = fg_calloc(1, sizeof(**out));
+	(*out)->cb = cb;
+	(*out)->arg = arg;
+	if (!strcmp(path, VIF))
+		vif_watch = *out;
+	return 0;
+}
+
+void fg_xs_unwatch(struct fg_xs_watch *watch)
+{
+	if (watch == vif_watch)
+		vif_watch = NULL;
+	free(watch);
+}
+
+static void ended(void *arg, int rc, const struct fg_error *err)
+{
+	(void)arg;
+	calls++;
+	got_rc = rc;
+	snprintf(got_text, sizeof(got_text), "%s", err->text);
+}
+
+static void second_vif(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	ck_assert_uint_eq(calls, 0);
+	n_vifs = 2;
+	states[1] = "4";
+	vif_watch->cb(vif_watch->arg);
+}
+
+static void setup(void)
+{
+	base = event_base_new();
+	n_vifs = calls = 0;
+	states[0] = states[1] = NULL;
+	domain_there = true;
+}
+
+static void teardown(void)
+{
+	event_base_free(base);
+}
+
+static void wait_connected(size_t want)
+{
+	struct fg_connected *wait;
+
+	ck_assert_int_eq(fg_connected_wait(NULL, 7, want, 50, ended, NULL, &wait, NULL), 0);
+	event_base_dispatch(base);
+	ck_assert_uint_eq(calls, 1);
+}
+
+static const struct {
+	size_t want;
+	unsigned n;
+	const char *state0, *state1;
+	bool gone;
+	int rc;
+	const char *text;
+} connections[] = {
+	{ 1, 1, "4", NULL, false, 0, "" },
+	{ 2, 2, "4", "4", false, 0, "" },
+	{ 0, 0, NULL, NULL, false, 0, "" }, /* a guest without NICs */
+	{ 1, 0, NULL, NULL, false, -FG_ETIMEOUT, "0 of 1 vifs" }, /* half a domain */
+	{ 2, 1, "4", NULL, false, -FG_ETIMEOUT, "1 of 2 vifs" },
+	{ 2, 2, "4", "2", false, -FG_ETIMEOUT, "vif7.1 is not connected" },
+	{ 1, 1, NULL, NULL, false, -FG_ETIMEOUT, "" },
+	{ 1, 0, NULL, NULL, true, -FG_EFAILED, "ended" },
+};
+
+START_TEST(connected_is_all_vifs)
+{
+	n_vifs = connections[_i].n;
+	states[0] = connections[_i].state0;
+	states[1] = connections[_i].state1;
+	domain_there = !connections[_i].gone;
+	wait_connected(connections[_i].want);
+	ck_assert_int_eq(got_rc, connections[_i].rc);
+	ck_assert_msg(strstr(got_text, connections[_i].text) != NULL, "%s", got_text);
+}
+END_TEST
+
+START_TEST(vif_that_comes_later_is_waited_for)
+{
+	const struct timeval in = { 0, 5000 };
+
+	n_vifs = 1;
+	states[0] = "4";
+	event_base_once(base, -1, EV_TIMEOUT, second_vif, NULL, &in);
+	wait_connected(2);
+	ck_assert_int_eq(got_rc, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("waits");
+	TCase *tc = tcase_create("all");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_loop_test(tc, connected_is_all_vifs, 0, (int)FG_COUNT(connections));
+	tcase_add_test(tc, vif_that_comes_later_is_waited_for);
+	suite_add_tcase(suite, tc);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? 1 : 0;
+}
