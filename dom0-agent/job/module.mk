@@ -16,6 +16,7 @@ agent_tested := fgagent fgtoolstack fgjobcpio fgcheck fgbundle fgconfig fgframe 
 agent_test_pkgs := libevent_core jansson sqlite3 libmnl
 $(eval $(call unit_test,unit/dom0-agent/test_flow,test/unit/dom0-agent/test_flow.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/job/test_cancel,test/unit/dom0-agent/job/test_cancel.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
+$(eval $(call unit_test,unit/dom0-agent/restore/test_start,test/unit/dom0-agent/restore/test_start.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/job/test_table,test/unit/dom0-agent/job/test_table.c,$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/journal/test_journal,test/unit/dom0-agent/journal/test_journal.c,$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/fix/test_fixvm_console,test/unit/dom0-agent/fix/test_fixvm_console.c,$(agent_tested),$(agent_test_pkgs)))
