@@ -233,11 +233,11 @@ static int copy(struct call *call, struct fg_error *err)
 	if (store < 0)
 		return fg_error_errno(err, errno == ENOENT ? FG_ENOTFOUND : FG_EIO, errno, "%s", call->store);
 	/* O_EXCL on a block device: nobody else (a mount, another mapping) holds it. */
-	bool is_block = false;
 	struct stat st;
-	if (stat(call->target, &st) == 0)
-		is_block = S_ISBLK(st.st_mode);
-	fg_autoclose int origin = target_open(call, O_RDWR | (is_block ? O_EXCL : 0), &block, &origin_bytes, err);
+	if (stat(call->target, &st) < 0)
+		return fg_error_errno(err, errno == ENOENT ? FG_ENOTFOUND : FG_EIO, errno, "%s", call->target);
+	const int excl = S_ISBLK(st.st_mode) ? O_EXCL : 0;
+	fg_autoclose int origin = target_open(call, O_RDWR | excl, &block, &origin_bytes, err);
 	if (origin < 0)
 		return origin;
 	int rc = size_of(store, call->store, &store_bytes, err);
@@ -256,9 +256,18 @@ static int copy(struct call *call, struct fg_error *err)
 	return rc;
 }
 
+/* After a reboot of dom0 the device mapper may not be loaded yet; if it does not answer, the device may be there. */
+static int unmap(const struct call *call, struct fg_error *err)
+{
+	bool present = true;
+	int rc = fg_dm_present("/sys", &present, err);
+
+	return rc == 0 && present ? fg_dm_remove(call->name, err) : rc;
+}
+
 static int do_merge(struct call *call, struct fg_error *err)
 {
-	int rc = fg_dm_check(NULL) == 0 ? fg_dm_remove(call->name, err) : 0;
+	int rc = unmap(call, err);
 
 	if (rc < 0 || call->req.readonly)
 		return rc;
@@ -287,8 +296,7 @@ static int do_drop(struct call *call, struct fg_error *err)
 	if (begun && !done && !call->req.readonly && there(call->store))
 		return fg_error_set(err, FG_EHELD, "layer %s: the merge of this job has begun, it cannot be undone",
 				    call->name);
-	if (fg_dm_check(NULL) == 0)
-		rc = fg_dm_remove(call->name, err);
+	rc = unmap(call, err);
 	if (rc == 0)
 		rc = fg_file_remove_durable(call->store, err);
 	if (rc == 0 && done)

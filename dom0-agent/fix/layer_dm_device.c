@@ -153,6 +153,22 @@ int fg_dm_remove(const char *name, struct fg_error *err)
 	return rc;
 }
 
+int fg_dm_present(const char *sysfs, bool *present, struct fg_error *err)
+{
+	/* Built in or loaded: it has parameters, so the folder is there either way. */
+	fg_autofree char *modules = fg_asprintf("%s/module", sysfs), *dm = fg_asprintf("%s/dm_mod", modules);
+
+	if (access(dm, F_OK) == 0) {
+		*present = true;
+		return 0;
+	}
+	int sys = errno;
+	if (sys != ENOENT || access(modules, F_OK) < 0)
+		return fg_error_errno(err, FG_EUNREACHABLE, sys, "is there a device mapper? %s", dm);
+	*present = false;
+	return 0;
+}
+
 int fg_dm_check(struct fg_error *err)
 {
 	char version[64];

@@ -21,6 +21,11 @@ int fg_dm_create(const char *name, const char *uuid, const char *target, const c
 int fg_dm_remove(const char *name, struct fg_error *err) FG_MUST_CHECK;
 /* open_count may be NULL. */
 int fg_dm_exists(const char *name, bool *exists, int *open_count, struct fg_error *err) FG_MUST_CHECK;
+/*
+ * Is the device mapper in the running kernel?  Without it no device can be there.  sysfs: "/sys" but in tests.  UNREACHABLE if it
+ * cannot be told.
+ */
+int fg_dm_present(const char *sysfs, bool *present, struct fg_error *err) FG_MUST_CHECK;
 /* Is there a device mapper? REFUSED if not. */
 int fg_dm_check(struct fg_error *err) FG_MUST_CHECK;
 

@@ -47,6 +47,18 @@ static int look_xenstore(struct fg_gone *gone, struct fg_error *left)
 	return 0;
 }
 
+/* The next name in a folder of sysfs that begins so; NULL: no more, or (errno) could not ask. */
+static const char *next_entry(DIR *dir, const char *prefix)
+{
+	struct dirent *entry;
+
+	do {
+		errno = 0;
+		entry = readdir(dir);
+	} while (entry && strncmp(entry->d_name, prefix, strlen(prefix)) != 0);
+	return entry ? entry->d_name : NULL;
+}
+
 static int look_netdevs(struct fg_gone *gone, struct fg_error *left)
 {
 	char prefix[32];
@@ -56,37 +68,72 @@ static int look_netdevs(struct fg_gone *gone, struct fg_error *left)
 	if (!dir)
 		return fg_error_errno(left, FG_EUNREACHABLE, errno, "/sys/class/net");
 	snprintf(prefix, sizeof(prefix), "vif%" PRIu32 ".", gone->domid);
-	for (struct dirent *entry; !rc && (entry = readdir(dir));)
-		if (!strncmp(entry->d_name, prefix, strlen(prefix)))
-			rc = fg_error_set(left, FG_ETIMEOUT, "netdev %s is still there", entry->d_name);
+	const char *name = next_entry(dir, prefix);
+	if (name)
+		rc = fg_error_set(left, FG_ETIMEOUT, "netdev %s is still there", name);
+	else if (errno)
+		rc = fg_error_errno(left, FG_EUNREACHABLE, errno, "/sys/class/net");
 	closedir(dir);
 	return rc;
 }
 
-/* A writable loop device over one of the files: somebody could still write to the disk. */
-static int look_loops(struct fg_gone *gone, struct fg_error *left)
+/*
+ * A file of a loop device in sysfs.  Without `loop/` it is not in use (drivers/block/loop.c makes that folder when it is
+ * set up); ENXIO and ENODEV: it is just being taken down.  What else goes wrong says nothing of the device.
+ */
+static int loop_read(const char *sysfs, const char *name, const char *what, char **out, struct fg_error *err)
 {
-	int rc = 0;
-	DIR *dir = gone->n_files ? opendir("/sys/block") : NULL;
+	fg_autofree char *path = fg_asprintf("%s/block/%s/%s", sysfs, name, what);
+	struct fg_error own = FG_ERROR_INIT;
 
-	for (struct dirent *entry; dir && !rc && (entry = readdir(dir));) {
-		char path[300];
-		fg_autofree char *file = NULL, *ro = NULL;
-		if (strncmp(entry->d_name, "loop", 4) != 0)
-			continue;
-		snprintf(path, sizeof(path), "/sys/block/%s/loop/backing_file", entry->d_name);
-		if (fg_file_read(path, 8192, &file, NULL, NULL) < 0)
-			continue; /* not in use */
-		snprintf(path, sizeof(path), "/sys/block/%s/ro", entry->d_name);
-		if (fg_file_read(path, 16, &ro, NULL, NULL) == 0 && ro[0] == '1')
-			continue;
-		file[strcspn(file, "\n")] = '\0';
-		for (size_t i = 0; i < gone->n_files && !rc; i++)
-			if (!strcmp(file, gone->files[i]))
-				rc = fg_error_set(left, FG_ETIMEOUT, "%s is still behind /dev/%s", file, entry->d_name);
+	if (fg_file_read(path, 8192, out, NULL, &own) == 0)
+		return 0;
+	if (own.sys == ENOENT || own.sys == ENXIO || own.sys == ENODEV)
+		return fg_error_set(err, FG_ENOTFOUND, "%s is not in use", name);
+	return fg_error_set(err, FG_EUNREACHABLE, "%s", own.text);
+}
+
+static int look_loop(const char *sysfs, const char *name, char *const *files, size_t n_files, struct fg_error *left)
+{
+	fg_autofree char *file = NULL, *ro = NULL;
+	bool same = false;
+
+	int rc = loop_read(sysfs, name, "loop/backing_file", &file, left);
+	if (rc < 0)
+		return rc;
+	file[strcspn(file, "\n")] = '\0';
+	for (size_t i = 0; i < n_files; i++)
+		same |= !strcmp(file, files[i]);
+	if (!same)
+		return 0;
+	rc = loop_read(sysfs, name, "ro", &ro, left);
+	if (rc < 0 || ro[0] == '1')
+		return rc;
+	return fg_error_set(left, FG_ETIMEOUT, "%s is still behind /dev/%s", file, name);
+}
+
+/* A writable loop device over one of the files: somebody could still write to the disk. */
+int fg_gone_loops(const char *sysfs, char *const *files, size_t n_files, struct fg_error *err)
+{
+	fg_autofree char *path = fg_asprintf("%s/block", sysfs);
+	const char *name;
+	int rc = 0;
+
+	if (!n_files)
+		return 0;
+	DIR *dir = opendir(path);
+	if (!dir)
+		return fg_error_errno(err, FG_EUNREACHABLE, errno, "%s", path);
+	while (rc == 0 && (name = next_entry(dir, "loop"))) {
+		rc = look_loop(sysfs, name, files, n_files, err);
+		if (rc == -FG_ENOTFOUND) {
+			fg_error_clear(err);
+			rc = 0;
+		}
 	}
-	if (dir)
-		closedir(dir);
+	if (rc == 0 && errno)
+		rc = fg_error_errno(err, FG_EUNREACHABLE, errno, "%s", path);
+	closedir(dir);
 	return rc;
 }
 
@@ -108,7 +155,7 @@ static void look(struct fg_gone *gone)
 	if (!rc && gone->domid)
 		rc = look_netdevs(gone, &left);
 	if (!rc)
-		rc = look_loops(gone, &left);
+		rc = fg_gone_loops("/sys", gone->files, gone->n_files, &left);
 	gone->left = left;
 	if (rc != -FG_ETIMEOUT)
 		finish(gone, rc);

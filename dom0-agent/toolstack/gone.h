@@ -23,6 +23,11 @@ typedef void fg_gone_cb(void *arg, int rc, const struct fg_error *err);
  */
 int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const char *const *files, size_t n_files, uint32_t deadline_ms,
 		 fg_gone_cb *cb, void *arg, struct fg_gone **out, struct fg_error *err) FG_MUST_CHECK;
+/*
+ * The look at the loop devices alone.  sysfs: "/sys" but in tests; files as sysfs shows them (realpath).  TIMEOUT: a writable loop
+ * device is over one of them; UNREACHABLE: it cannot be told.
+ */
+int fg_gone_loops(const char *sysfs, char *const *files, size_t n_files, struct fg_error *err) FG_MUST_CHECK;
 void fg_gone_cancel(struct fg_gone *gone); /* NULL is allowed */
 
 #endif

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The waits with a noun, on a made-up xenstore: every vif is connected. */
+/* The waits with a noun, on a made-up xenstore and sysfs: every vif is connected; nothing of a domain is left. */
 #include "dom0-agent/toolstack/connected.h"
+#include "dom0-agent/toolstack/gone.h"
 #include "dom0-agent/toolstack/xenstore.h"
 #include "lib/util.h"
 
 #include <check.h>
 #include <event2/event.h>
+#include <ftw.h>
 #include <string.h>
+#include <unistd.h>
 
 #define VIF "/local/domain/0/backend/vif/7"
 
@@ -171,6 +174,76 @@ START_TEST(vif_that_comes_later_is_waited_for)
 }
 END_TEST
 
+/*----- loop devices -----*/
+
+static char sysfs[] = "/tmp/test-waits-XXXXXX";
+
+static int rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
+{
+	(void)st;
+	(void)flag;
+	(void)ftw;
+	return remove(path);
+}
+
+static void sysfs_setup(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(sysfs));
+}
+
+static void sysfs_teardown(void)
+{
+	nftw(sysfs, rm, 16, FTW_DEPTH | FTW_PHYS);
+	memcpy(sysfs + strlen(sysfs) - 6, "XXXXXX", 6);
+}
+
+/* text NULL: a folder of that name, which cannot be read as a file. */
+static void put(const char *dir, const char *name, const char *text)
+{
+	fg_autofree char *folder = fg_asprintf("%s/block/%s", sysfs, dir), *path = fg_asprintf("%s/%s", folder, name);
+
+	ck_assert_int_eq(fg_mkdir_p(text ? folder : path, 0755, NULL), 0);
+	if (text)
+		ck_assert_int_eq(fg_file_write_durable(path, text, strlen(text), 0600, NULL), 0);
+}
+
+static char *files[] = { (char *)"/images/web1.img" };
+
+static int loops(void)
+{
+	return fg_gone_loops(sysfs, files, 1, NULL);
+}
+
+START_TEST(loop_devices)
+{
+	put("sda", "ro", "0\n");
+	put("loop0", "ro", "0\n"); /* not in use */
+	put("loop1/loop", "backing_file", "/images/other.img\n");
+	put("loop1", "ro", "0\n");
+	ck_assert_int_eq(loops(), 0);
+	put("loop2/loop", "backing_file", "/images/web1.img\n");
+	put("loop2", "ro", "1\n");
+	ck_assert_int_eq(loops(), 0);
+	put("loop3/loop", "backing_file", "/images/web1.img\n");
+	put("loop3", "ro", "0\n");
+	ck_assert_int_eq(loops(), -FG_ETIMEOUT);
+}
+END_TEST
+
+START_TEST(loop_device_that_cannot_be_asked_is_not_free)
+{
+	ck_assert_int_eq(fg_gone_loops(sysfs, files, 0, NULL), 0);
+	ck_assert_int_eq(loops(), -FG_EUNREACHABLE); /* no list of devices */
+	if (_i == 0) {
+		put("loop0/loop", "backing_file", NULL);
+	} else {
+		put("loop0/loop", "backing_file", "/images/web1.img\n");
+		put("loop0", "ro", NULL);
+	}
+	ck_assert_int_eq(loops(), -FG_EUNREACHABLE);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("waits");
@@ -179,6 +252,11 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, connected_is_all_vifs, 0, (int)FG_COUNT(connections));
 	tcase_add_test(tc, vif_that_comes_later_is_waited_for);
+	suite_add_tcase(suite, tc);
+	tc = tcase_create("loops");
+	tcase_add_checked_fixture(tc, sysfs_setup, sysfs_teardown);
+	tcase_add_test(tc, loop_devices);
+	tcase_add_loop_test(tc, loop_device_that_cannot_be_asked_is_not_free, 0, 2);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
