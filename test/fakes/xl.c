@@ -455,6 +455,20 @@ int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struc
 	return fd < 0 ? fg_error_set(err, FG_ENOTFOUND, "it has ended") : fd;
 }
 
+/*----- xl_reboot.c -----*/
+
+int xl_daemon_of(struct xl_ts *ts, const struct fg_guest *last, struct fg_xl_daemon *out, struct fg_error *err)
+{
+	(void)ts;
+	(void)last;
+	if (!fake_xl.reboot_rc)
+		return fg_error_set(err, FG_ENOTFOUND, "no daemon");
+	if (fake_xl.reboot_rc < 0)
+		return fg_error_set(err, -fake_xl.reboot_rc, "processes cannot be listed");
+	*out = (struct fg_xl_daemon){ .pid = 1 };
+	return 0;
+}
+
 void fg_xl_daemon_release(struct fg_xl_daemon *daemon)
 {
 	memset(daemon, 0, sizeof(*daemon));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * libxl, xenstore and xl's processes as xl_scan.c and xl_start.c see them: a few domains in an array.  Stands in for
- * toolstack_xl.c, event_libxl.c, xl_files.c, xl_daemon.c, xl_owner.c, child.c and gone.c.
+ * toolstack_xl.c, event_libxl.c, xl_files.c, xl_daemon.c, xl_reboot.c, xl_owner.c, child.c and gone.c.
  */
 #ifndef FAKE_XL_H
 #define FAKE_XL_H
@@ -31,6 +31,7 @@ struct fake_xl {
 	unsigned made, destroyed, gone_waits, owned;
 	int destroy_rc, gone_rc;
 	bool daemon_known; /* an xl process looks after every domain */
+	int reboot_rc; /* whose domain is gone: 0: no xl process makes it anew, 1: one does, below 0: could not ask */
 	pid_t maker; /* makes web1: a child of the test; 0: none */
 	uint32_t maker_domid;
 	int maker_rc; /* could not ask for one */

@@ -93,6 +93,21 @@ START_TEST(guest_is_listed_through_its_shutdown)
 }
 END_TEST
 
+/* No domain is "off" only if nobody is known to make it anew, and everybody could be asked. */
+START_TEST(guest_without_a_domain)
+{
+	static const int reboot_rc[] = { 0, 1, -FG_EUNREACHABLE };
+
+	web1_is(true);
+	memset(fake_xl.domains, 0, sizeof(fake_xl.domains));
+	fake_xl.reboot_rc = reboot_rc[_i];
+	scan(WEB1);
+	ck_assert_int_eq(got.rc, 0);
+	ck_assert_uint_eq(got.n, 1);
+	ck_assert_int_eq(got.state, _i ? FG_GUEST_DYING : FG_GUEST_OFF);
+}
+END_TEST
+
 START_TEST(going_down_is_not_gone)
 {
 	web1_is(false);
@@ -157,6 +172,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tc, fake_xl_begin, fake_xl_end);
 	tcase_add_loop_test(tc, guest_is_listed_through_its_shutdown, 0, (int)FG_COUNT(moments));
+	tcase_add_loop_test(tc, guest_without_a_domain, 0, 3);
 	tcase_add_test(tc, going_down_is_not_gone);
 	tcase_add_loop_test(tc, former_life_is_not_the_guest, 0, 2); /* with a config file or without */
 	tcase_add_test(tc, file_that_xl_cannot_read_is_no_end_of_its_guest);
