@@ -26,6 +26,18 @@ static void print_mark(const json_t *answer)
 		       json_integer_value(json_object_get(mark, "version")));
 }
 
+/* What was asked for is done, but hosts do not hear of it. */
+static int made(const json_t *answer, struct fg_error *err)
+{
+	const char *why = json_string_value(json_object_get(answer, "catalogue_error"));
+
+	if (!why)
+		return 0;
+	return fg_error_set(
+		err, FG_EHELD,
+		"it is written down, but no catalogue can be made; until then hosts get none and take no fix: %s", why);
+}
+
 static const char *text_of(const json_t *obj, const char *key)
 {
 	const char *text = json_string_value(json_object_get(obj, key));
@@ -82,13 +94,13 @@ int fg_admin_withdraw(struct fg_admin *a, const struct fg_admin_options *o, cons
 		return rc;
 	if (o->json) {
 		print_json(answer);
-		return 0;
+		return made(answer, err);
 	}
 	printf("withdrawn %s up to version %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " offers closed\n", fix,
 	       json_integer_value(json_object_get(answer, "version")),
 	       json_integer_value(json_object_get(answer, "closed")));
 	print_mark(answer);
-	return 0;
+	return made(answer, err);
 }
 
 int fg_admin_revoke_signer(struct fg_admin *a, const struct fg_admin_options *o, const char *signer,
@@ -119,9 +131,9 @@ int fg_admin_revoke_signer(struct fg_admin *a, const struct fg_admin_options *o,
 		return rc;
 	if (o->json) {
 		print_json(answer);
-		return 0;
+		return made(answer, err);
 	}
 	printf("revoked %s, key %s\n", name, hex);
 	print_mark(answer);
-	return 0;
+	return made(answer, err);
 }

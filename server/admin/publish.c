@@ -6,6 +6,7 @@
 #include <fixgate/bundle.h>
 #include <fixgate/protocol.h>
 #include <inttypes.h>
+#include <lib/log.h>
 #include <lib/util.h>
 #include <openssl/evp.h>
 #include <sys/stat.h>
@@ -86,5 +87,8 @@ int fg_admin_publish(struct fg_admin *a, const struct fg_admin_options *o, const
 	}
 	printf("published %s version %" JSON_INTEGER_FORMAT ", %s\n", json_string_value(json_object_get(fix, "fix")),
 	       json_integer_value(json_object_get(fix, "version")), digest);
+	const char *why = json_string_value(json_object_get(fix, "catalogue_error"));
+	if (why)
+		fg_log_warn("no catalogue can be made, so no host takes it yet: %s", why);
 	return 0;
 }

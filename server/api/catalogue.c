@@ -29,7 +29,7 @@ struct fg_catalogues {
 	uint64_t generation;
 	int64_t key_not_after_s;
 	struct fg_trust *trust; /* the server's CA: what hosts check against */
-	bool stale; /* the last one is wrong: none is given out before the next is made */
+	bool unsure; /* none was made in this run: none is given out before */
 	char said[sizeof(((struct fg_error *)0)->text)]; /* why none could be made; logged once */
 	struct fg_catalogue_mark mark; /* of der */
 	uint8_t *der;
@@ -136,17 +136,27 @@ static int renew(struct fg_api *api, struct fg_error *err)
 	if (rc == 0)
 		rc = fg_store_catalogue_make(api->store, c->generation, fg_now_ms() / 1000, &maker, err);
 	if (rc == 0)
-		c->stale = false;
+		c->unsure = false;
 	return rc;
 }
 
-void fg_catalogues_changed(struct fg_api *api)
+void fg_catalogues_changed(struct fg_api *api, json_t *answer)
 {
+	struct fg_store_catalogue last = { .published_s = 0 };
 	struct fg_error err = FG_ERROR_INIT;
+	int rc = renew(api, &err);
 
-	api->catalogues->stale = true;
-	if (renew(api, &err) < 0)
-		fg_log_err("catalogue: %s", err.text);
+	if (rc == 0)
+		rc = fg_store_catalogue(api->store, &last, NULL, &err);
+	if (rc == 0) {
+		json_object_set_new(answer, "catalogue",
+				    json_pack("{s:I, s:I}", "generation", (json_int_t)last.mark.generation, "version",
+					      (json_int_t)last.mark.version));
+		return;
+	}
+	fg_log_err("catalogue: %s", err.text);
+	json_object_set_new(answer, "catalogue", json_null());
+	json_object_set_new(answer, "catalogue_error", json_string(err.text));
 }
 
 /* Also when it is from the future (the clock went back), or good for longer than the configuration has it now. */
@@ -155,7 +165,7 @@ static bool is_due(const struct fg_api *api, const struct fg_store_catalogue *la
 	const struct fg_catalogues *c = api->catalogues;
 	int64_t lifetime_s = api->config->catalogue_lifetime_s;
 
-	return c->stale || last->mark.generation != c->generation ||
+	return c->unsure || last->incomplete || last->mark.generation != c->generation ||
 	       now_s >= last->published_s + lifetime_s / RENEW_PART ||
 	       last->published_s > now_s + FG_CATALOGUE_SKEW_S || last->expires_s - last->published_s > lifetime_s;
 }
@@ -177,7 +187,7 @@ static int newest(struct fg_api *api, struct fg_store_catalogue *last, struct fg
 		rc = renew(api, &why);
 	if (rc == 0)
 		return fg_store_catalogue(api->store, last, NULL, err);
-	if (c->stale || there < 0 || last->expires_s <= now_s)
+	if (c->unsure || there < 0 || last->wrong || last->expires_s <= now_s)
 		return fg_error_set(err, (enum fg_error_code)why.code, "%s", why.text);
 	if (strcmp(c->said, why.text) != 0)
 		fg_log_err("catalogue: %s; the last one is good for %lld hours", why.text,
@@ -258,16 +268,6 @@ int fg_api_catalogue(struct fg_request *req, void *ctx, json_t **answer, struct 
 						  : send_json(api->catalogues, answer, err);
 }
 
-static json_t *mark_json(const struct fg_api *api)
-{
-	struct fg_store_catalogue last = { .published_s = 0 };
-
-	if (fg_store_catalogue(api->store, &last, NULL, NULL) < 0)
-		return json_null();
-	return json_pack("{s:I, s:I}", "generation", (json_int_t)last.mark.generation, "version",
-			 (json_int_t)last.mark.version);
-}
-
 static int read_reason(const json_t *body, const char **reason, struct fg_error *err)
 {
 	int rc = fg_json_string_opt(body, "reason", reason, err);
@@ -294,11 +294,11 @@ int fg_api_withdraw(struct fg_request *req, void *ctx, json_t **answer, struct f
 	    (rc = fg_store_withdraw(api->store, &w, &version, &closed, err)) < 0)
 		return rc;
 	fg_log_info("fix=%s withdrawn up to version %" PRId64 " by=%s: %s", w.fix, version, w.who, w.reason);
-	fg_catalogues_changed(api);
+	*answer = json_pack("{s:s, s:I, s:I}", "fix", w.fix, "version", (json_int_t)version, "closed",
+			    (json_int_t)closed);
+	fg_catalogues_changed(api, *answer);
 	if (fg_store_rollouts_touched(api->store))
 		fg_rollouts_kick(api->rollouts);
-	*answer = json_pack("{s:s, s:I, s:I, s:o}", "fix", w.fix, "version", (json_int_t)version, "closed",
-			    (json_int_t)closed, "catalogue", mark_json(api));
 	return 200;
 }
 
@@ -315,8 +315,8 @@ int fg_api_revoke_signer(struct fg_request *req, void *ctx, json_t **answer, str
 	    (rc = read_reason(body, &r.reason, err)) < 0 || (rc = fg_store_revoke_key(api->store, &r, err)) < 0)
 		return rc;
 	fg_log_info("signer's key=%s (%s) revoked by=%s: %s", r.key, r.name, r.who, r.reason);
-	fg_catalogues_changed(api);
-	*answer = json_pack("{s:s, s:o}", "key", r.key, "catalogue", mark_json(api));
+	*answer = json_pack("{s:s}", "key", r.key);
+	fg_catalogues_changed(api, *answer);
 	return 201;
 }
 
@@ -331,7 +331,7 @@ struct fg_catalogues *fg_catalogues_new(struct fg_api *api)
 	size_t len = 0;
 
 	c->key_path = fg_asprintf("%s/%s", api->dir, FG_SERVER_ONLINE_PEM);
-	c->stale = true; /* whatever happened since the last one */
+	c->unsure = true; /* whatever happened since the last one */
 	api->catalogues = c;
 	if (fg_file_read(ca, PEM_MAX, &pem, &len, &err) < 0 || fg_trust_load_catalogue(pem, len, &c->trust, &err) < 0 ||
 	    current(api, &err) < 0)

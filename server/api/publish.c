@@ -155,9 +155,9 @@ static int finish(struct fg_api *api, struct publication *p, json_t **answer, st
 	}
 	fg_log_info("fix=%s version=%" PRIu64 " digest=%s %s by=%s", m->id, m->version, p->digest,
 		    added ? "published" : "was published before", p->who);
-	fg_catalogues_changed(api);
 	*answer = json_pack("{s:s, s:I, s:s, s:I}", "fix", m->id, "version", (json_int_t)m->version, "digest",
 			    p->digest, "bytes", (json_int_t)p->bytes);
+	fg_catalogues_changed(api, *answer);
 	return added ? 201 : 200;
 }
 

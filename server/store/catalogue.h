@@ -11,6 +11,8 @@
 struct fg_store_catalogue {
 	struct fg_catalogue_mark mark;
 	int64_t published_s, expires_s;
+	bool incomplete; /* a fix was published since: the next one is due */
+	bool wrong; /* a fix was withdrawn or a key revoked since: it must not be given out any more */
 };
 int fg_store_catalogue(struct fg_store *store, struct fg_store_catalogue *out, char **cms,
 		       struct fg_error *err) FG_MUST_CHECK;
@@ -18,7 +20,7 @@ int fg_store_catalogue(struct fg_store *store, struct fg_store_catalogue *out, c
 /*
  * Makes the next one in one transaction, so that no version is ever given to two contents.  Its version is above the last
  * one's and at least now_s: a database that comes from a backup goes on above what hosts have seen.  LIMIT if there are too many
- * fixes.
+ * fixes.  What was published, withdrawn and revoked before is in it: it is neither incomplete nor wrong.
  */
 struct fg_store_catalogue_maker {
 	/* The head digest (hex) of a bundle that is not known yet. */

@@ -45,6 +45,14 @@ int fg_sqlite_rollouts_cancelled(struct fg_store *store, const char *client, con
 /* 0 or NOTFOUND, REFUSED: may this version of the fix be offered?  *version 0 = the newest, which is then set. */
 int fg_sqlite_fix_to_offer(struct fg_store *store, const char *fix, int64_t *version, int64_t now_ms,
 			   struct fg_error *err) FG_MUST_CHECK;
+/*
+ * What the catalogue is made of has changed, by the caller's transaction: for all processes, until the next one is made.
+ * wrong: the last one says that something is valid which is not.  A setting with one of two values.
+ */
+#define FG_SQLITE_CATALOGUE_CHANGED "catalogue_changed"
+#define FG_SQLITE_WRONG "wrong"
+#define FG_SQLITE_INCOMPLETE "incomplete"
+int fg_sqlite_catalogue_changed(struct fg_store *store, bool wrong, struct fg_error *err) FG_MUST_CHECK;
 /* Makes the offer, whatever the ledger says; who: of the offer. */
 struct fg_sqlite_offer {
 	const char *client, *host, *fix, *who;

@@ -9,8 +9,9 @@ int fg_store_catalogue(struct fg_store *store, struct fg_store_catalogue *out, c
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(&store->db, &st, err,
-			     "SELECT generation, version, published_s, expires_s, CASE WHEN ? = 1 THEN cms ELSE '' END"
-			     " FROM catalogue WHERE id = 1",
+			     "SELECT generation, version, published_s, expires_s, CASE WHEN ? = 1 THEN cms ELSE '' END,"
+			     " (SELECT value FROM setting WHERE name = '" FG_SQLITE_CATALOGUE_CHANGED
+			     "') FROM catalogue WHERE id = 1",
 			     "i", (int64_t)(cms != NULL));
 
 	if (rc == 0)
@@ -23,6 +24,9 @@ int fg_store_catalogue(struct fg_store *store, struct fg_store_catalogue *out, c
 	out->mark.version = (uint64_t)fg_db_int(st, 1);
 	out->published_s = fg_db_int(st, 2);
 	out->expires_s = fg_db_int(st, 3);
+	const char *changed = fg_db_text(st, 5);
+	out->incomplete = changed != NULL;
+	out->wrong = changed && strcmp(changed, FG_SQLITE_INCOMPLETE) != 0;
 	if (cms)
 		*cms = fg_strdup(fg_db_text(st, 4));
 	return 0;
@@ -131,6 +135,9 @@ static int make(struct fg_store *store, uint64_t generation, int64_t now_s,
 	if ((rc = add_fixes(store, now_s, maker, c, err)) < 0 || (rc = add_withdrawn(store, c, err)) < 0 ||
 	    (rc = add_revoked(store, c, err)) < 0 || (rc = maker->sign(c, &cms, maker->arg, err)) < 0)
 		return rc;
+	rc = fg_db_run(&store->db, err, "DELETE FROM setting WHERE name = '" FG_SQLITE_CATALOGUE_CHANGED "'", "");
+	if (rc < 0)
+		return rc;
 	return fg_db_run(&store->db, err,
 			 "INSERT INTO catalogue (id, generation, version, published_s, expires_s, cms)"
 			 " VALUES (1, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET generation = excluded.generation,"
@@ -213,6 +220,8 @@ static int withdraw(struct fg_store *store, const struct fg_store_withdrawal *w,
 			" who = excluded.who, reason = excluded.reason WHERE excluded.version > withdrawn.version",
 			"siiss", w->fix, *version, w->now_ms, w->who, w->reason);
 	if (rc == 0)
+		rc = fg_sqlite_catalogue_changed(store, true, err);
+	if (rc == 0)
 		rc = cancel_offers(store, w, *version, closed, err);
 	if (rc < 0)
 		return rc;
@@ -244,6 +253,8 @@ int fg_store_revoke_key(struct fg_store *store, const struct fg_store_revocation
 		       "ssiss", r->key, r->name, r->now_ms, r->who, r->reason);
 	if (rc == 0 && sqlite3_changes(store->db.handle) == 0)
 		rc = fg_error_set(err, FG_EEXISTS, "the key is revoked already");
+	if (rc == 0)
+		rc = fg_sqlite_catalogue_changed(store, true, err);
 	if (rc == 0)
 		rc = fg_sqlite_audit(store, r->now_ms, r->who, "revoke-signer", err, "key %s (%s): %s", r->key, r->name,
 				     r->reason);

@@ -134,6 +134,17 @@ int fg_store_client_find(struct fg_store *store, const char *key, char uuid[FG_U
 	return 0;
 }
 
+/* ---- settings ---- */
+
+int fg_sqlite_catalogue_changed(struct fg_store *store, bool wrong, struct fg_error *err)
+{
+	return fg_db_run(&store->db, err,
+			 "INSERT INTO setting (name, value) VALUES ('" FG_SQLITE_CATALOGUE_CHANGED
+			 "', ?) ON CONFLICT (name) DO UPDATE"
+			 " SET value = excluded.value WHERE setting.value <> '" FG_SQLITE_WRONG "'",
+			 "s", wrong ? FG_SQLITE_WRONG : FG_SQLITE_INCOMPLETE);
+}
+
 /* ---- transactions ---- */
 
 int fg_store_begin(struct fg_store *store, struct fg_error *err)

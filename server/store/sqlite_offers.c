@@ -29,6 +29,8 @@ static int fix_add(struct fg_store *store, const struct fg_store_fix *fix, const
 		       " added_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		       "sisissiiis", fix->id, fix->version, fix->digest, fix->bytes, fix->title, fix->severity,
 		       fix->published_s, fix->expires_s, fix->added_ms, who);
+	if (rc == 0)
+		rc = fg_sqlite_catalogue_changed(store, false, err);
 	if (rc < 0)
 		return rc;
 	return fg_sqlite_audit(store, fix->added_ms, who, "publish", err, "fix %s version %" PRId64 " digest %s",

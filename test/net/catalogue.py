@@ -395,6 +395,24 @@ def without_key(server, port, offer):
         taken(ask_new(port, offer))
         with open(os.path.join(world.dir, "server.log")) as log:
             assert "online key" in log.read()
+    os.rename(key + ".away", key)
+    for what, does in (("a fix is withdrawn", ("withdraw", "left-fix")), ("a signer is revoked", ("revoke-signer", "5" * 64))):
+        version = 1 if does[0] == "withdraw" else 2
+        left, _ = publish("left-fix", version, keys="carol")
+        taken(ask_new(port, offer_of(left, "left-fix", version)))
+        os.rename(key, key + ".away")
+        with tap.case("while the key is gone %s: no process gives out the catalogue from before, and the administrator is told" % what):
+            said = admin(*does, expect=12)
+            assert "no catalogue can be made" in said and "run fixgate-server online-key" in said, said
+            statuses = [call(port, world.dir + "/xen1/agent", "GET", "/v1/catalogue")[0] for _ in range(40)]
+            assert set(statuses) == {404}, statuses
+        os.rename(key + ".away", key)
+        with tap.case("the key is back: the catalogue has it, from every process"):
+            seen = [json.loads(call(port, folder + "/admin", "GET", "/v1/catalogue")[2])["catalogue"] for _ in range(20)]
+            for c in seen:
+                there = [f["id"] for f in c["withdrawn"]] if does[0] == "withdraw" else [r["key"] for r in c["revoked"]]
+                assert does[1] in there, c
+    os.rename(key, key + ".away")
     with tap.case("started without it: no catalogue rather than one that may be wrong"):
         server.send_signal(signal.SIGTERM)
         server.wait(20)
@@ -413,6 +431,8 @@ def real_server():
     tool("fixgate-server", "init", "--dir", folder, "--address", "127.0.0.1", "--port", str(port), "--trust", world.trust)
     tool("fixgate-server", "enrol", "xen1", "--dir", folder, "--out", os.path.join(world.dir, "xen1"))
     os.chmod(os.path.join(world.dir, "xen1"), 0o755)
+    with open(os.path.join(folder, "server.conf"), "a") as f:
+        f.write("workers = 2\n")
     server = serve(port)
     try:
         roles(port)

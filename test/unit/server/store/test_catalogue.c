@@ -186,6 +186,42 @@ START_TEST(revoking)
 }
 END_TEST
 
+/* What one process wrote another one reads: here over a second connection. */
+START_TEST(that_it_is_wrong_is_known_to_all)
+{
+	struct fg_store_revocation r = {
+		.key = D2, .name = "CN=Mallory", .who = "admin", .reason = "stolen", .now_ms = 5
+	};
+	struct fg_store_catalogue c = { .published_s = 0 };
+	struct fg_store *other = NULL;
+	int64_t upto = 0;
+
+	ck_assert_int_eq(fg_store_open(store_path, &other, NULL), 0);
+	ck_assert_int_eq(make(1, NOW_S), 0);
+	ck_assert_int_eq(fg_store_catalogue(other, &c, NULL, NULL), 0);
+	ck_assert(!c.incomplete && !c.wrong);
+	add("a", 1, D1, NOW_S + 1000);
+	ck_assert_int_eq(fg_store_catalogue(other, &c, NULL, NULL), 0);
+	ck_assert(c.incomplete && !c.wrong);
+	ck_assert_int_eq(withdraw("a", 1, &upto), 0);
+	add("b", 1, D3, NOW_S + 1000);
+	ck_assert_int_eq(fg_store_catalogue(other, &c, NULL, NULL), 0);
+	ck_assert(c.incomplete && c.wrong);
+	fail = true;
+	ck_assert_int_eq(make(1, NOW_S), -FG_EFAILED);
+	fail = false;
+	ck_assert_int_eq(fg_store_catalogue(other, &c, NULL, NULL), 0);
+	ck_assert(c.wrong);
+	ck_assert_int_eq(make(1, NOW_S), 0);
+	ck_assert_int_eq(fg_store_catalogue(other, &c, NULL, NULL), 0);
+	ck_assert(!c.incomplete && !c.wrong);
+	ck_assert_int_eq(fg_store_revoke_key(store, &r, NULL), 0);
+	ck_assert_int_eq(fg_store_catalogue(other, &c, NULL, NULL), 0);
+	ck_assert(c.wrong);
+	fg_store_close(other);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("store/catalogue");
@@ -196,6 +232,7 @@ int main(void)
 	tcase_add_test(t, what_is_in_it);
 	tcase_add_test(t, withdrawing);
 	tcase_add_test(t, revoking);
+	tcase_add_test(t, that_it_is_wrong_is_known_to_all);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
