@@ -16,6 +16,23 @@ int fg_sqlite_count(struct fg_store *store, const char *kind, const char *name, 
 			 "sssi", kind, name, word, delta);
 }
 
+/* Clients that the ledger has no row of for the fix.  A row is one client's, and a client is never removed. */
+static int unknown_clients(struct fg_store *store, const char *fix, int64_t *n, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT COALESCE(SUM(CASE WHEN kind = 'client' THEN n ELSE -n END), 0) FROM counter"
+			     " WHERE (kind = 'client' AND name = '') OR (kind = 'ledger' AND name = ?)",
+			     "s", fix);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	*n = fg_db_int(st, 0);
+	return 0;
+}
+
 int fg_store_counters(struct fg_store *store, const char *kind, const char *name, fg_store_counter_fn fn, void *arg,
 		      struct fg_error *err)
 {
@@ -30,8 +47,19 @@ int fg_store_counters(struct fg_store *store, const char *kind, const char *name
 
 	if (rc < 0)
 		return rc;
-	while ((rc = fg_db_step(&store->db, st, err)) > 0)
-		fn(fg_db_text(st, 0), fg_db_text(st, 1), fg_db_int(st, 2), arg);
+	int64_t unknown = 0;
+	if (name && !strcmp(kind, "ledger"))
+		rc = unknown_clients(store, name, &unknown, err);
+	if (rc < 0)
+		return rc;
+	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
+		int64_t more = !strcmp(fg_db_text(st, 1), fg_status_name(FG_STATUS_UNKNOWN)) ? unknown : 0;
+		fn(fg_db_text(st, 0), fg_db_text(st, 1), fg_db_int(st, 2) + more, arg);
+		if (more)
+			unknown = 0;
+	}
+	if (rc == 0 && unknown > 0)
+		fn(name, fg_status_name(FG_STATUS_UNKNOWN), unknown, arg);
 	return rc;
 }
 

@@ -61,12 +61,34 @@ static int ledger_rows(struct fg_store *store, const struct fg_store_filter *f, 
 	return 0;
 }
 
+/*
+ * Clients without a row are unknown: with a fix that there is, they are listed like the others.  Without one they would be
+ * clients x fixes.
+ */
+static int lists_unknown(struct fg_store *store, const struct fg_store_filter *f, bool *out, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+
+	*out = false;
+	if (!f->fix || (f->status && strcmp(f->status, fg_status_name(FG_STATUS_UNKNOWN)) != 0))
+		return 0;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT 1 FROM fix WHERE id = ? LIMIT 1", "s", f->fix);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	*out = rc > 0;
+	return 0;
+}
+
 enum driver { BY_CLIENT, BY_LEDGER, BY_LABEL };
 
 /* What the rows are found by: where an index gives few of them, in the order of the answer. */
-static int driver_of(struct fg_store *store, const struct fg_store_filter *f, enum driver *out, struct fg_error *err)
+static int driver_of(struct fg_store *store, const struct fg_store_filter *f, bool unknown, enum driver *out,
+		     struct fg_error *err)
 {
-	bool ledger = f->status || f->fix;
+	bool ledger = (f->status || f->fix) && !unknown;
 	int64_t rows = 0;
 
 	*out = BY_CLIENT;
@@ -81,15 +103,25 @@ static int driver_of(struct fg_store *store, const struct fg_store_filter *f, en
 	return rc;
 }
 
-/* CROSS JOIN: SQLite keeps the order of the tables; in PostgreSQL it is a join like any other. */
-static void query_make(struct query *q, const struct fg_store_filter *f, enum driver by, const char *after)
+static void query_columns(struct query *q, const struct fg_store_filter *f, bool unknown)
 {
-	bool ledger = f->status || f->fix;
+	add(q, "SELECT c.uuid, c.name, h.name, c.toolstack, c.state, c.nics, c.first_seen_ms, c.last_seen_ms,"
+	       " c.present, c.os, l.state, l.job, l.reason, l.isolator, l.version, l.fixed_version, ");
+	if (unknown)
+		add_text(q, "COALESCE(l.status, 'unknown'), COALESCE(l.at_ms, c.first_seen_ms), ?", f->fix);
+	else
+		add(q, "l.status, l.at_ms, l.fix");
+	add(q, " FROM ");
+}
+
+/* CROSS JOIN: SQLite keeps the order of the tables; in PostgreSQL it is a join like any other. */
+static void query_make(struct query *q, const struct fg_store_filter *f, bool unknown, enum driver by,
+		       const char *after)
+{
+	bool ledger = (f->status || f->fix) && !unknown;
 	const char *key = by == BY_LEDGER ? "l.client" : by == BY_LABEL ? "b.client" : "c.uuid";
 
-	add(q, "SELECT c.uuid, c.name, h.name, c.toolstack, c.state, c.nics, c.first_seen_ms, c.last_seen_ms,"
-	       " c.present, l.fix, l.status, l.state, l.job, l.reason, l.isolator, l.version, l.fixed_version,"
-	       " l.at_ms, c.os FROM ");
+	query_columns(q, f, unknown);
 	if (by == BY_LEDGER)
 		add(q, "ledger l CROSS JOIN client c");
 	else if (by == BY_LABEL)
@@ -97,6 +129,8 @@ static void query_make(struct query *q, const struct fg_store_filter *f, enum dr
 	else
 		add(q, ledger ? "client c CROSS JOIN ledger l" : "client c");
 	add(q, ledger ? " CROSS JOIN host h" : " CROSS JOIN host h LEFT JOIN ledger l ON l.client = c.uuid");
+	if (unknown)
+		add_text(q, " AND l.fix = ?", f->fix);
 	add(q, " WHERE h.id = c.host_id");
 	/* As an expression: else SQLite passes "> after" on to the ledger, and takes that for the better index. */
 	if (ledger)
@@ -111,10 +145,10 @@ static void query_make(struct query *q, const struct fg_store_filter *f, enum dr
 		add_text(q, " AND b.value = ?", f->value);
 	if (by != BY_LABEL && f->label)
 		add(q, ")");
-	if (f->fix)
+	if (f->fix && !unknown)
 		add_text(q, " AND l.fix = ?", f->fix);
 	if (f->status)
-		add_text(q, " AND l.status = ?", f->status);
+		add_text(q, unknown ? " AND COALESCE(l.status, 'unknown') = ?" : " AND l.status = ?", f->status);
 	if (f->host)
 		add_text(q, " AND c.host_id = (SELECT id FROM host WHERE name = ?)", f->host);
 	if (f->name)
@@ -134,10 +168,13 @@ static int clients_query(struct fg_store *store, const struct fg_store_filter *f
 			 struct fg_error *err)
 {
 	enum driver by = BY_CLIENT;
-	int rc = driver_of(store, f, &by, err);
+	bool unknown = false;
+	int rc = lists_unknown(store, f, &unknown, err);
 
 	if (rc == 0)
-		query_make(q, f, by, after);
+		rc = driver_of(store, f, unknown, &by, err);
+	if (rc == 0)
+		query_make(q, f, unknown, by, after);
 	return rc;
 }
 
@@ -163,16 +200,16 @@ int fg_store_clients(struct fg_store *store, const struct fg_store_filter *f, co
 			.first_seen_ms = fg_db_int(st, 6),
 			.last_seen_ms = fg_db_int(st, 7),
 			.present = fg_db_int(st, 8) != 0,
-			.fix = fg_db_text(st, 9),
-			.status = fg_db_text(st, 10),
-			.job_state = fg_db_text(st, 11),
-			.job = fg_db_text(st, 12),
-			.reason = fg_db_text(st, 13),
-			.isolator = fg_db_text(st, 14),
-			.version = fg_db_int(st, 15),
-			.fixed_version = fg_db_int(st, 16),
+			.os = fg_db_text(st, 9),
+			.job_state = fg_db_text(st, 10),
+			.job = fg_db_text(st, 11),
+			.reason = fg_db_text(st, 12),
+			.isolator = fg_db_text(st, 13),
+			.version = fg_db_int(st, 14),
+			.fixed_version = fg_db_int(st, 15),
+			.status = fg_db_text(st, 16),
 			.at_ms = fg_db_int(st, 17),
-			.os = fg_db_text(st, 18),
+			.fix = fg_db_text(st, 18),
 		};
 		if (!fn(&row, arg))
 			return 0;

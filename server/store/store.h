@@ -33,7 +33,8 @@ int fg_store_begin(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;
 int fg_store_end(struct fg_store *store, int rc, struct fg_error *err) FG_MUST_CHECK;
 
 /*
- * Counters, kept by each write: "ledger" (name = fix, word = status): clients; "offer" (fix, version): open offers;
+ * Counters, kept by each write: "ledger" (name = fix, word = status): clients, the unknown ones being all but the others (only
+ * for a name that is given); "offer" (fix, version): open offers;
  * "client" (name empty, "present" | "gone"): clients.  name NULL: all names.
  */
 typedef void (*fg_store_counter_fn)(const char *name, const char *word, int64_t n, void *arg);
@@ -210,8 +211,10 @@ struct fg_store_client {
 /* Return false to stop. */
 typedef bool (*fg_store_client_fn)(const struct fg_store_client *row, void *arg);
 /*
- * Which clients; NULL or 0: any.  With status or fix only the rows (and the clients) that have it.  Every combination goes along
- * an index from `after`, so that a page costs what it shows and not what there is.
+ * Which clients; NULL or 0: any.  With status or fix only the rows (and the clients) that have it.  With a fix that is
+ * published, and any or the unknown status, also clients of which nothing is known: status "unknown", version 0, at_ms when
+ * they were first seen.  Every combination goes along an index from `after`, so that a page costs what it shows and not what
+ * there is; looking for the unknown ones passes by the others.
  */
 struct fg_store_filter {
 	const char *status, *fix, *host, *name;

@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define ELSE1 "cccccccc-0000-4000-8000-000000000003"
+
 static char rows[1024];
 
 static bool on_row(const struct fg_store_client *row, void *arg)
@@ -33,7 +35,7 @@ static void label(const char *uuid, const char *name, const char *value)
 
 START_TEST(filters)
 {
-	struct fg_store_guest else1 = kit_guest("cccccccc-0000-4000-8000-000000000003", "else1", "running");
+	struct fg_store_guest else1 = kit_guest(ELSE1, "else1", "running");
 	size_t taken = 0;
 
 	else1.os_id = "debian";
@@ -50,9 +52,15 @@ START_TEST(filters)
 	ck_assert_str_eq(list(none, A), "db1:offered else1:- ");
 	ck_assert_str_eq(list((struct fg_store_filter){ .status = "failed" }, ""), "web1:failed ");
 	ck_assert_str_eq(list((struct fg_store_filter){ .status = "fixed" }, ""), "");
-	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1" }, ""), "web1:failed db1:offered ");
+	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1" }, ""),
+			 "web1:failed db1:offered else1:unknown ");
 	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1", .status = "offered" }, ""), "db1:offered ");
-	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1" }, A), "db1:offered ");
+	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1" }, A), "db1:offered else1:unknown ");
+	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1", .status = "unknown" }, ""), "else1:unknown ");
+	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1", .status = "unknown" }, ELSE1), "");
+	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1", .status = "unknown", .host = "h1" }, ""), "");
+	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1", .os = "debian" }, ""), "else1:unknown ");
+	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "no-such-fix" }, ""), "");
 	ck_assert_str_eq(list((struct fg_store_filter){ .host = "h2" }, ""), "else1:- ");
 	ck_assert_str_eq(list((struct fg_store_filter){ .host = "h1", .status = "failed" }, ""), "web1:failed ");
 	ck_assert_str_eq(list((struct fg_store_filter){ .host = "none" }, ""), "");
@@ -85,12 +93,16 @@ START_TEST(pages_go_along_indexes)
 	char *plan = NULL;
 
 	/* Statistics must not be needed; many rows of a status turn the order of the joins round. */
-	for (int many = 0; many < 2; many++) {
+	for (int many = 0; many < 3; many++) {
 		for (unsigned bits = 0; bits < 1 << 7; bits++) {
-			struct fg_store_filter f = { on_off[bits & 1][0],      on_off[bits >> 1 & 1][1],
-						     on_off[bits >> 2 & 1][2], on_off[bits >> 3 & 1][3],
-						     on_off[bits >> 4 & 1][4], on_off[bits >> 5 & 1][5],
-						     on_off[bits >> 6 & 1][6], bits & 1 };
+			struct fg_store_filter f = { many == 2 ? "unknown" : on_off[bits & 1][0],
+						     on_off[bits >> 1 & 1][1],
+						     on_off[bits >> 2 & 1][2],
+						     on_off[bits >> 3 & 1][3],
+						     on_off[bits >> 4 & 1][4],
+						     on_off[bits >> 5 & 1][5],
+						     on_off[bits >> 6 & 1][6],
+						     bits & 1 };
 			ck_assert_int_eq(fg_store_clients_plan(store, &f, &plan, NULL), 0);
 			ck_assert_msg(!strstr(plan, "SCAN"), "filter %u reads a whole table:\n%s", bits, plan);
 			/* The ledger is looked up by client, except where it leads. */
@@ -109,6 +121,47 @@ START_TEST(pages_go_along_indexes)
 			kit_sql(store_path, "INSERT INTO counter VALUES ('ledger', 'fix-1', 'failed', 1000000)");
 	}
 	kit_sql(store_path, "DELETE FROM counter WHERE word = 'failed'");
+}
+END_TEST
+
+static char counts[256];
+
+static void on_count(const char *name, const char *word, int64_t n, void *arg)
+{
+	size_t len = strlen(counts);
+
+	(void)arg;
+	ck_assert_str_eq(name, "fix-1");
+	snprintf(counts + len, sizeof(counts) - len, "%s=%" PRId64 " ", word, n);
+}
+
+static const char *count(void)
+{
+	counts[0] = '\0';
+	ck_assert_int_eq(fg_store_counters(store, "ledger", "fix-1", on_count, NULL, NULL), 0);
+	return counts;
+}
+
+/* All clients are in some status, those that were never offered the fix as unknown. */
+START_TEST(every_client_is_counted)
+{
+	struct fg_store_guest else1 = kit_guest(ELSE1, "else1", "running");
+	struct fg_store_cancel c = { .client = B, .fix = "fix-1", .who = "admin", .now_ms = NOW };
+	enum fg_store_cancelled what = FG_CANCELLED_NONE;
+	size_t taken = 0;
+
+	ck_assert_str_eq(count(), "unknown=2 ");
+	ck_assert_int_eq(fg_store_inventory(store, "h2", &else1, 1, NOW, &taken, NULL), 0);
+	ck_assert_str_eq(count(), "unknown=3 ");
+	kit_offer("fix-1", "web1");
+	kit_offer("fix-1", "db1");
+	kit_report(A, "fix-1", 1, FG_STATE_FAILED);
+	ck_assert_str_eq(count(), "failed=1 offered=1 unknown=1 ");
+	ck_assert_int_eq(fg_store_inventory(store, "h2", &else1, 0, NOW, &taken, NULL), 0); /* gone, but known */
+	ck_assert_int_eq(fg_store_cancel(store, &c, &what, NULL), 0); /* a row that says unknown */
+	ck_assert_str_eq(count(), "failed=1 unknown=2 ");
+	ck_assert_str_eq(list((struct fg_store_filter){ .fix = "fix-1", .status = "unknown" }, ""),
+			 "db1:unknown else1:unknown ");
 }
 END_TEST
 
@@ -262,6 +315,7 @@ int main(void)
 	tcase_add_checked_fixture(t, kit_setup, kit_teardown);
 	tcase_add_test(t, filters);
 	tcase_add_test(t, pages_go_along_indexes);
+	tcase_add_test(t, every_client_is_counted);
 	tcase_add_test(t, history_newest_first_in_pages);
 	tcase_add_test(t, an_offer_is_cancelled);
 	tcase_add_test(t, a_cancelled_offer_leaves_the_outcome_of_before);
