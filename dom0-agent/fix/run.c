@@ -367,6 +367,8 @@ static void on_console_message(void *arg, enum fg_fixvm_message type, const json
 
 	if (type == FG_FIXVM_MOUNTED)
 		fg_report_os(job, body);
+	if (type == FG_FIXVM_APPLIES)
+		fg_report_applies(job, body);
 	if (type == FG_FIXVM_RESULT) {
 		job->run->has_result = true;
 		job->run->result = json_deep_copy(body);

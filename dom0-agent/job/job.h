@@ -69,6 +69,7 @@ struct fg_job {
 	unsigned gone_tries;
 	fg_next_fn *gone_then;
 	struct fg_run *run;
+	bool not_applicable; /* the last fix VM said: the fix is not for this guest */
 	json_t *os; /* what a fix VM read on the disks, until it is reported; NULL: nothing */
 	char *token;
 	fg_step_fn *clear_then;
@@ -159,6 +160,8 @@ void fg_restore_begin(struct fg_job *job);
 json_t *fg_report_of(struct fg_job *job);
 /* The fix VM's word "mounted": the guest's operating system goes with the next report. */
 void fg_report_os(struct fg_job *job, const json_t *mounted);
+/* Its word "applies": whether a report of not-needed says that the fix does not apply. */
+void fg_report_applies(struct fg_job *job, const json_t *applies);
 json_t *fg_report_of_record(const struct fg_agent *agent, const struct fg_job_record *r);
 /* One more key of the report's evidence; takes value.  NULL: nothing is added. */
 void fg_report_add_evidence(json_t *report, const char *key, json_t *value);

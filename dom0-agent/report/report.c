@@ -55,6 +55,13 @@ void fg_report_os(struct fg_job *job, const json_t *mounted)
 		json_object_set_new(job->os, "version", json_string(version));
 }
 
+void fg_report_applies(struct fg_job *job, const json_t *applies)
+{
+	const char *result = json_string_value(json_object_get(applies, "result"));
+
+	job->not_applicable = result && strcmp(result, "not-applicable") == 0;
+}
+
 json_t *fg_report_of(struct fg_job *job)
 {
 	const struct fg_agent *agent = job->agent;
@@ -62,6 +69,8 @@ json_t *fg_report_of(struct fg_job *job)
 
 	fg_report_add_evidence(report, "os", job->os);
 	job->os = NULL;
+	if (job->r.state == FG_STATE_NOT_NEEDED && job->not_applicable)
+		fg_report_add_evidence(report, "applies", json_string("not-applicable"));
 
 	if (agent->isolator_ops->evidence && was_filtered(job->r.state))
 		fg_report_add_evidence(report, "filter", agent->isolator_ops->evidence(agent->isolator, job->r.guest));

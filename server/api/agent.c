@@ -254,6 +254,8 @@ static void report_read(const json_t *item, struct fg_store_report *r)
 			text = fg_strdup("{\"truncated\":true}");
 		}
 		r->evidence = text;
+		const char *applies = json_string_value(json_object_get(evidence, "applies"));
+		r->not_applicable = applies && !strcmp(applies, fg_status_name(FG_STATUS_NOT_APPLICABLE));
 		/* Evidence is not a reason to refuse the report. */
 		if (os_read(evidence, &r->os_id, &r->os_version, &none) < 0)
 			r->os_id = r->os_version = NULL;

@@ -87,6 +87,12 @@ bool fg_ledger_reported(const struct fg_ledger *old, const char *job, int64_t ve
 	return true;
 }
 
+void fg_ledger_not_applicable(struct fg_ledger *row)
+{
+	if (row->status == FG_STATUS_NOT_NEEDED)
+		row->status = FG_STATUS_NOT_APPLICABLE;
+}
+
 const char *fg_ledger_no_offer(const struct fg_ledger *old, int64_t version, int force)
 {
 	if (old->version > version && (old->status == FG_STATUS_OFFERED || old->status == FG_STATUS_IN_PROGRESS))

@@ -56,6 +56,8 @@ struct fg_ledger {
  */
 bool fg_ledger_reported(const struct fg_ledger *old, const char *job, int64_t version, enum fg_state state,
 			struct fg_ledger *new);
+/* The report said that the fix is not for this guest: what is not-needed is not-applicable. */
+void fg_ledger_not_applicable(struct fg_ledger *row);
 
 /* Why the client is not to be offered this version (a sentence), or NULL. */
 const char *fg_ledger_no_offer(const struct fg_ledger *old, int64_t version, int force);

@@ -54,10 +54,12 @@ static int ledger_back(struct fg_store *store, const struct open_offer *o, const
 	int rc = fg_sqlite_ledger_get(store, o->uuid, o->fix, &row, err);
 
 	if (rc == 0)
-		rc = fg_db_query(&store->db, &st, err,
-				 "SELECT state, job, version FROM report WHERE client = ? AND fix = ? AND"
-				 " refused IS NULL ORDER BY received_ms DESC, seq DESC LIMIT 1",
-				 "ss", o->uuid, o->fix);
+		rc = fg_db_query(
+			&store->db, &st, err,
+			"SELECT state, job, version, CASE WHEN evidence LIKE '%\"applies\":\"not-applicable\"%'"
+			" THEN 1 ELSE 0 END FROM report WHERE client = ? AND fix = ? AND"
+			" refused IS NULL ORDER BY received_ms DESC, seq DESC LIMIT 1",
+			"ss", o->uuid, o->fix);
 	if (rc == 0)
 		rc = fg_db_step(&store->db, st, err);
 	if (rc < 0)
@@ -68,6 +70,8 @@ static int ledger_back(struct fg_store *store, const struct open_offer *o, const
 		struct fg_ledger before = { .fixed_version = row.fixed_version };
 		snprintf(state, sizeof(state), "%s", fg_db_text(st, 0));
 		fg_ledger_reported(&before, fg_db_text(st, 1), fg_db_int(st, 2), fg_state_from_name(state), &new);
+		if (fg_db_int(st, 3))
+			fg_ledger_not_applicable(&new);
 	}
 	return fg_sqlite_ledger_put(store, o->uuid, o->fix, &new, state[0] ? state : NULL, "the offer was cancelled",
 				    NULL, c->now_ms, err);

@@ -91,7 +91,10 @@ static int apply(struct batch *b, const struct fg_store_report *r, struct fg_err
 
 	if (rc < 0)
 		return rc;
-	if (fg_ledger_reported(&old, r->job, r->version, r->state, &new))
+	bool shown = fg_ledger_reported(&old, r->job, r->version, r->state, &new);
+	if (shown && r->not_applicable)
+		fg_ledger_not_applicable(&new);
+	if (shown)
 		rc = fg_sqlite_ledger_put(store, r->guest, r->fix, &new, fg_state_name(r->state), r->reason,
 					  r->isolator, r->at_ms, err);
 	else if (new.fixed_version != old.fixed_version)

@@ -123,6 +123,7 @@ struct fg_store_report {
 	const char *job, *guest, *fix, *reason, *evidence, *isolator; /* the last three may be NULL */
 	const char *os_id, *os_version; /* of the guest, as in struct fg_store_guest */
 	enum fg_state state;
+	bool not_applicable; /* not-needed because the fix is not for this guest */
 	const char *refused; /* why it is not applied whatever it says (state FG_STATE_COUNT then), or NULL */
 };
 typedef void (*fg_store_refused_fn)(int64_t seq, const char *why, void *arg);

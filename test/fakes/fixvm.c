@@ -133,6 +133,11 @@ static void look(struct fg_fixvm *h)
 	case FAKE_LOOK_NOT_NEEDED:
 		result(h, 4200, "not-needed", "receipt of this version");
 		return;
+	case FAKE_LOOK_NOT_APPLICABLE:
+		mounted(h, 4050);
+		say(h, 4100, "applies", "{\"result\":\"not-applicable\",\"reason\":\"os\"}");
+		result(h, 4200, "not-needed", "os");
+		return;
 	case FAKE_LOOK_CRASHES:
 		say(h, 4200, NULL, "Kernel panic\n");
 		say(h, 4300, NULL, "power-off");

@@ -37,7 +37,14 @@ enum fake_script {
 	FAKE_LIES, /* verified, before the NIC was closed */
 	FAKE_SAYS_NEEDED, /* in mode fix */
 };
-enum fake_look { FAKE_LOOK_NEEDED, FAKE_LOOK_NOT_NEEDED, FAKE_LOOK_CRASHES, FAKE_LOOK_FAILS, FAKE_LOOK_HANGS };
+enum fake_look {
+	FAKE_LOOK_NEEDED,
+	FAKE_LOOK_NOT_NEEDED,
+	FAKE_LOOK_CRASHES,
+	FAKE_LOOK_FAILS,
+	FAKE_LOOK_HANGS,
+	FAKE_LOOK_NOT_APPLICABLE
+};
 
 /* What happens to web1 from outside, at the n-th call of a name. */
 enum fake_happening {

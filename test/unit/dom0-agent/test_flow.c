@@ -180,6 +180,18 @@ START_TEST(inspection_saves_the_guest)
 }
 END_TEST
 
+/* Not the same as "it has the fix": the server keeps the two apart. */
+START_TEST(not_applicable_is_reported)
+{
+	w->look = FAKE_LOOK_NOT_APPLICABLE;
+	fake_offer(w, FAKE_WEB1, 1);
+	run();
+	expect("not-needed", "os");
+	ck_assert_ptr_nonnull(
+		strstr(fake_report_of(w, FAKE_WEB1, "not-needed")->evidence, "\"applies\":\"not-applicable\""));
+}
+END_TEST
+
 START_TEST(unclear_inspection_goes_on)
 {
 	w->look = (enum fake_look)_i;
@@ -468,6 +480,7 @@ int main(void)
 	tcase_add_test(t, refused_guest_is_rejected);
 	tcase_add_test(t, unknown_guest_is_rejected);
 	tcase_add_test(t, inspection_saves_the_guest);
+	tcase_add_test(t, not_applicable_is_reported);
 	tcase_add_loop_test(t, unclear_inspection_goes_on, FAKE_LOOK_CRASHES, FAKE_LOOK_HANGS + 1);
 	tcase_add_test(t, not_needed_in_the_fix_vm);
 	tcase_add_loop_test(t, bad_fix_leaves_the_disk_and_isolates, 0, FG_COUNT(ends));

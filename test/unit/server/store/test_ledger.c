@@ -39,6 +39,21 @@ START_TEST(the_way_of_a_job)
 }
 END_TEST
 
+START_TEST(not_for_this_guest)
+{
+	struct fg_ledger row = { .status = FG_STATUS_OFFERED, .version = 3 };
+
+	ck_assert(report(&row, "j", 3, FG_STATE_NOT_NEEDED));
+	fg_ledger_not_applicable(&row);
+	ck_assert_int_eq(row.status, FG_STATUS_NOT_APPLICABLE);
+	ck_assert_ptr_null(fg_ledger_no_offer(&row, 3, 0)); /* the guest may have changed */
+	row = (struct fg_ledger){ .status = FG_STATUS_FIXED, .version = 3, .fixed_version = 3, .job = "j" };
+	report(&row, "k", 3, FG_STATE_NOT_NEEDED);
+	fg_ledger_not_applicable(&row);
+	ck_assert_int_eq(row.status, FG_STATUS_FIXED);
+}
+END_TEST
+
 /* From fixed, whatever comes of the same version: only what touches the guest shows. */
 START_TEST(fixed_stays_fixed)
 {
@@ -126,6 +141,7 @@ int main(void)
 
 	tcase_add_test(t, names);
 	tcase_add_test(t, the_way_of_a_job);
+	tcase_add_test(t, not_for_this_guest);
 	tcase_add_loop_test(t, fixed_stays_fixed, 0, FG_STATE_COUNT);
 	tcase_add_test(t, a_newer_version_is_needed_again);
 	tcase_add_test(t, old_news_changes_nothing);
