@@ -63,7 +63,7 @@ static int ledger_rows(struct fg_store *store, const struct fg_store_filter *f, 
 
 /*
  * Clients without a row are unknown: with a fix that there is, they are listed like the others.  Without one they would be
- * clients x fixes.
+ * clients x fixes.  Where the counters say that every client has a row, the ledger is enough.
  */
 static int lists_unknown(struct fg_store *store, const struct fg_store_filter *f, bool *out, struct fg_error *err)
 {
@@ -72,7 +72,12 @@ static int lists_unknown(struct fg_store *store, const struct fg_store_filter *f
 	*out = false;
 	if (!f->fix || (f->status && strcmp(f->status, fg_status_name(FG_STATUS_UNKNOWN)) != 0))
 		return 0;
-	int rc = fg_db_query(&store->db, &st, err, "SELECT 1 FROM fix WHERE id = ? LIMIT 1", "s", f->fix);
+	int rc = fg_db_query(
+		&store->db, &st, err,
+		"SELECT 1 FROM fix WHERE id = ?1 AND (SELECT SUM(CASE WHEN kind = 'client' THEN n ELSE -n END)"
+		" FROM counter WHERE (kind = 'client' AND name = '') OR (kind = 'ledger' AND name = ?1)) > 0"
+		" LIMIT 1",
+		"s", f->fix);
 
 	if (rc == 0)
 		rc = fg_db_step(&store->db, st, err);
@@ -147,8 +152,19 @@ static void query_make(struct query *q, const struct fg_store_filter *f, bool un
 		add(q, ")");
 	if (f->fix && !unknown)
 		add_text(q, " AND l.fix = ?", f->fix);
-	if (f->status)
-		add_text(q, unknown ? " AND COALESCE(l.status, 'unknown') = ?" : " AND l.status = ?", f->status);
+	if (f->status && unknown) {
+		/* Ranges of one: so that both go along an index that has all of it, and not to the ledger's rows. */
+		add_text(q,
+			 " AND (NOT EXISTS (SELECT 1 FROM ledger x WHERE x.client BETWEEN c.uuid AND c.uuid AND x.fix "
+			 "= ?",
+			 f->fix);
+		add_text(q,
+			 ") OR EXISTS (SELECT 1 FROM ledger y WHERE y.client BETWEEN c.uuid AND c.uuid AND y.fix = ?",
+			 f->fix);
+		add_text(q, " AND y.status = ?))", f->status);
+	} else if (f->status) {
+		add_text(q, " AND l.status = ?", f->status);
+	}
 	if (f->host)
 		add_text(q, " AND c.host_id = (SELECT id FROM host WHERE name = ?)", f->host);
 	if (f->name)

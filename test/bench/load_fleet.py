@@ -111,6 +111,9 @@ def fill(path, clients, fixes):
                        " VALUES (?, ?, ?, 1, 0, 'job-1', 'done', 1)",
                        ((u, "fix-%02d" % x, STATUSES[0] if (i * 31 + x * 7) % 97 else STATUSES[(i + x) % len(STATUSES)])
                         for i, u in sorted(enumerate(uuids), key=lambda e: e[1]) for x in range(fixes)))
+        db.execute("DELETE FROM ledger WHERE fix = 'fix-07' AND client = ?", (max(uuids),))  # the last one, found by passing all
+        db.executemany("INSERT OR REPLACE INTO fix VALUES (?, 1, ?, 1, 'title', 'low', 1, 4102444800, 1, 'bench')",
+                       (("fix-%02d" % x, "%064x" % x) for x in range(fixes + 1)))
         db.execute("DELETE FROM counter")
         db.execute("INSERT INTO counter SELECT 'ledger', fix, status, COUNT(*) FROM ledger GROUP BY fix, status")
         db.execute("INSERT INTO counter SELECT 'client', '', 'present', COUNT(*) FROM client")
@@ -120,6 +123,8 @@ def fill(path, clients, fixes):
 PAGES = (("the first page", "/v1/clients?limit=100"),
          ("— by status", "/v1/clients?status=failed&limit=100"),
          ("— by fix and status", "/v1/clients?fix=fix-07&status=needed&limit=100"),
+         ("— a fix that nobody was offered", "/v1/clients?fix=fix-50&status=unknown&limit=100"),
+         ("— the clients without a fix, one of all", "/v1/clients?fix=fix-07&status=unknown&limit=1000"),
          ("— by host", "/v1/clients?host=page-1&limit=100"),
          ("all fixes with their counters", "/v1/fixes"))
 
