@@ -93,9 +93,9 @@ static json_t *head_reply(struct fake *f, const json_t *message)
 	return json_pack("{ss s{sisi} ss ss s{ss sO si ss ss si ss si}}", "type", "head-verified", "catalogue",
 			 "generation", 1, "version", f->w->catalogue_version + 1, "head_digest",
 			 "00000000000000000000000000000000000000000000000000000000000000aa", "path", path, "manifest",
-			 "id", json_string_value(json_object_get(offer, "fix")), "version",
-			 json_object_get(offer, "version"), "timeout_s", 600, "title", "a fix", "context", "chroot",
-			 "payload_bytes", 1000, "severity", "low", "expires_s", 2000000000);
+			 "id", f->w->head_of_another ? "other-fix" : json_string_value(json_object_get(offer, "fix")),
+			 "version", json_object_get(offer, "version"), "timeout_s", 600, "title", "a fix", "context",
+			 "chroot", "payload_bytes", 1000, "severity", "low", "expires_s", 2000000000);
 }
 
 static json_t *failed(const char *code, const char *text)

@@ -234,6 +234,8 @@ static int take_head(const char *dir, const char *name, const char *to, const ch
 	(void)name;
 	(void)digest;
 	int rc = fake_outside(fake_the_fake, "take_head", &effect, err);
+	if (rc == 0 && fake_the_fake->w->copy_differs)
+		return fg_error_set(err, FG_EUNTRUSTED, "the head has another digest");
 	return rc < 0 ? rc : fg_file_write_durable(to, "head", 4, 0600, err);
 }
 

@@ -157,14 +157,24 @@ def while_running():
         server.catalogue = world.pki.catalogue(11)
         taken(ask(agent, offer_of(late, "late-fix", 1)), 11)
         assert asked() == 2, asked()
-    with tap.case("what it took in this run it does not go behind either"):
-        server.catalogue = world.pki.catalogue(9)
-        refused(ask(agent, offer_of(world.bundle, "absent", 1) | {"digest": offer["digest"]}), "", "untrusted")
-        unknown = world.pki.fixes.pop(("late-fix", 1))
+    with tap.case("what it took in this run it does not go behind either: an older one that has the fix is fetched and refused"):
+        later = world.build("later-fix", 1)
+        server.blobs[hashlib.sha256(later).hexdigest()] = later
         server.catalogue = world.pki.catalogue(10)
-        assert agent.alive()
-        world.pki.fixes["late-fix", 1] = unknown
-        assert agent.close() == 0, agent.text()
+        before = asked()
+        refused(ask(agent, offer_of(later, "later-fix", 1)), "older", "unreachable")
+        assert asked() == before + 1, (before, asked())
+        taken(ask(agent, offer), 11)  # by the one that it has
+    with tap.case("nor behind its generation; then a newer one is taken"):
+        server.catalogue = world.pki.catalogue(12, generation=2)
+        taken(ask(agent, offer_of(later, "later-fix", 1)), 12)
+        last = world.build("last-fix", 1)
+        server.blobs[hashlib.sha256(last).hexdigest()] = last
+        server.catalogue = world.pki.catalogue(13, generation=1)
+        refused(ask(agent, offer_of(last, "last-fix", 1)), "older", "unreachable")
+        server.catalogue = world.pki.catalogue(1, generation=3)
+        taken(ask(agent, offer_of(last, "last-fix", 1)), 1)
+    assert agent.alive() and agent.close() == 0, agent.text()
     server.close()
 
 

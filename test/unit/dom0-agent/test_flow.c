@@ -141,6 +141,45 @@ START_TEST(older_catalogue_is_rejected)
 }
 END_TEST
 
+static void expect_trusted(uint64_t mark, uint64_t counter)
+{
+	fg_autofree char *path = fg_asprintf("%s/journal.db", f.config.state_dir);
+	struct fg_catalogue_mark found = { 0, 0 };
+	struct fg_journal *journal = NULL;
+	uint64_t verified = 0;
+
+	ck_assert_int_eq(fg_journal_open(path, &journal, NULL), 0);
+	ck_assert_int_eq(fg_journal_catalogue(journal, &found, NULL), 0);
+	ck_assert_int_eq(fg_journal_counter(journal, "demo-fix", &verified, NULL), 0);
+	fg_journal_close(journal);
+	ck_assert_uint_eq(found.version, mark);
+	ck_assert_uint_eq(verified, counter);
+}
+
+/* Trusted counters are written only after everything verified: else whoever forges one locks the true ones out. */
+START_TEST(what_does_not_verify_leaves_no_mark)
+{
+	w->catalogue_version = 4;
+	fake_offer(w, FAKE_WEB2, 1);
+	run();
+	expect_trusted(5, 1);
+	w->catalogue_version = 1000;
+	w->head_untrusted = _i == 0;
+	w->head_of_another = _i == 1;
+	w->copy_differs = _i == 2;
+	fake_offer(w, FAKE_WEB1, 7);
+	run();
+	expect("rejected", NULL);
+	expect_trusted(5, 1);
+	w->head_untrusted = w->head_of_another = w->copy_differs = false;
+	w->catalogue_version = 5;
+	fake_offer(w, FAKE_WEB1, 2);
+	run();
+	expect("done", NULL);
+	expect_trusted(6, 2);
+}
+END_TEST
+
 START_TEST(untrusted_is_rejected)
 {
 	w->head_untrusted = true;
@@ -477,6 +516,7 @@ int main(void)
 	tcase_add_test(t, older_version_is_rejected);
 	tcase_add_test(t, older_catalogue_is_rejected);
 	tcase_add_test(t, untrusted_is_rejected);
+	tcase_add_loop_test(t, what_does_not_verify_leaves_no_mark, 0, 3);
 	tcase_add_test(t, refused_guest_is_rejected);
 	tcase_add_test(t, unknown_guest_is_rejected);
 	tcase_add_test(t, inspection_saves_the_guest);

@@ -154,43 +154,147 @@ START_TEST(manifests_that_are_signed_all_the_same)
 }
 END_TEST
 
-/* Every length of the DER, at each depth: one more, one less, none, very many. */
-static void try_lengths(const uint8_t *der, size_t len, size_t at, size_t end, unsigned depth)
+/* ---- lengths of the DER ---- */
+
+struct der {
+	uint8_t *bytes; /* malloc'd, of size max */
+	size_t len, max;
+};
+
+static void der_add(struct der *d, const uint8_t *bytes, size_t n)
 {
-	while (at + 2 <= end) {
-		size_t start = at + 1, n = der[start], bytes = 0;
-		if (n & 0x80)
-			for (bytes = n & 0x7f, n = 0; bytes > 0; bytes--)
-				n = n << 8 | der[++start];
-		size_t content = start + 1, width = content - at - 1;
-		const uint64_t values[] = { 0, 1, n + 1, n - 1, UINT64_MAX, 1u << 31 };
-		for (size_t i = 0; i < FG_COUNT(values); i++) {
-			fg_autofree uint8_t *bad = fg_calloc(len, 1);
-			memcpy(bad, der, len);
-			if (width == 1)
-				bad[at + 1] = (uint8_t)values[i];
-			else
-				put_be(bad + at + 2, width - 1, values[i]);
-			if (memcmp(bad, der, len) == 0)
-				continue;
-			struct maker_file f = maker_file_cms(bad, len, payload, PAYLOAD);
-			int rc = verify(&f);
-			ck_assert_msg(rc == -FG_EFORMAT || rc == -FG_EUNTRUSTED, "length at %zu = %" PRIx64 ": %d", at,
-				      values[i], rc);
-			free(f.bytes);
-		}
-		if ((der[at] & 0x20) && depth < 12)
-			try_lengths(der, len, content, content + n, depth + 1);
-		at = content + n;
+	ck_assert_uint_le(d->len + n, d->max);
+	memcpy(d->bytes + d->len, bytes, n);
+	d->len += n;
+}
+
+/* Octets of a length, in as few bytes as it takes. */
+static size_t der_length(size_t n, uint8_t out[9])
+{
+	size_t width = 0;
+
+	if (n < 0x80) {
+		out[0] = (uint8_t)n;
+		return 1;
 	}
+	for (size_t rest = n; rest; rest >>= 8)
+		width++;
+	out[0] = (uint8_t)(0x80 | width);
+	put_be(out + 1, width, n);
+	return 1 + width;
+}
+
+struct element {
+	size_t content, len; /* of the content */
+};
+
+static struct element der_element(const uint8_t *der, size_t at)
+{
+	size_t start = at + 1, n = der[start];
+
+	if (n & 0x80) {
+		size_t bytes = n & 0x7f;
+		for (n = 0; bytes > 0; bytes--)
+			n = n << 8 | der[++start];
+	}
+	return (struct element){ start + 1, n };
+}
+
+/* The elements from at to end; the one at target gets these octets for its length, those around it the right ones. */
+static void der_copy(struct der *out, const uint8_t *der, size_t at, size_t end, size_t target, const uint8_t *octets,
+		     size_t n_octets)
+{
+	while (at < end) {
+		struct element e = der_element(der, at);
+		size_t next = e.content + e.len;
+		if (at == target) {
+			der_add(out, der + at, 1);
+			der_add(out, octets, n_octets);
+			der_add(out, der + e.content, e.len);
+		} else if (target >= e.content && target < next) {
+			struct der inner = { fg_calloc(out->max, 1), 0, out->max };
+			uint8_t length[9];
+			der_copy(&inner, der, e.content, next, target, octets, n_octets);
+			der_add(out, der + at, 1);
+			der_add(out, length, der_length(inner.len, length));
+			der_add(out, inner.bytes, inner.len);
+			free(inner.bytes);
+		} else {
+			der_add(out, der + at, next - at);
+		}
+		at = next;
+	}
+}
+
+static int verify_with_length(const uint8_t *der, size_t len, size_t at, const uint8_t *octets, size_t n)
+{
+	struct der bad = { fg_calloc(len + 64, 1), 0, len + 64 };
+
+	der_copy(&bad, der, 0, len, at, octets, n);
+	struct maker_file f = maker_file_cms(bad.bytes, bad.len, payload, PAYLOAD);
+	int rc = verify(&f);
+	free(f.bytes);
+	free(bad.bytes);
+	return rc;
+}
+
+/* Wrong by one, none, and lengths that are right when 32 or 64 bits of them are kept. */
+static void try_one_length(const uint8_t *der, size_t len, size_t at, size_t n)
+{
+	const uint64_t values[] = {
+		0, 1, n + 1, n - 1, 1ull << 31, 1ull << 32, 1ull << 63, (1ull << 32) + n, (1ull << 63) + n, UINT64_MAX
+	};
+	uint8_t octets[11];
+
+	for (size_t i = 0; i < FG_COUNT(values); i++) {
+		bool is_long = values[i] >= 1ull << 31;
+		size_t n_octets = is_long ? 9 : der_length((size_t)values[i], octets);
+		if (values[i] == n)
+			continue;
+		if (is_long) {
+			octets[0] = 0x88;
+			put_be(octets + 1, 8, values[i]);
+		}
+		int rc = verify_with_length(der, len, at, octets, n_octets);
+		ck_assert_msg(rc == -FG_EFORMAT || rc == -FG_EUNTRUSTED, "length at %zu = %" PRIx64 ": %d", at,
+			      values[i], rc);
+	}
+	octets[0] = 0x89; /* 2^64 + n */
+	octets[1] = 1;
+	put_be(octets + 2, 8, n);
+	int rc = verify_with_length(der, len, at, octets, 10);
+	ck_assert_msg(rc == -FG_EFORMAT || rc == -FG_EUNTRUSTED, "length at %zu = 2^64 + %zu: %d", at, n, rc);
+}
+
+/* Every length, at each depth. */
+static size_t try_lengths(const uint8_t *der, size_t len, size_t at, size_t end, unsigned depth)
+{
+	size_t tried = 0;
+
+	while (at + 2 <= end) {
+		struct element e = der_element(der, at);
+		try_one_length(der, len, at, e.len);
+		tried++;
+		if ((der[at] & 0x20) && depth < 12)
+			tried += try_lengths(der, len, e.content, e.content + e.len, depth + 1);
+		at = e.content + e.len;
+	}
+	return tried;
 }
 
 START_TEST(lengths_inside_the_signature)
 {
 	fg_autofree uint8_t *der = fg_calloc(good.cms_len, 1);
+	uint8_t octets[9];
 
 	memcpy(der, good.bytes + FG_BUNDLE_HEADER_BYTES, good.cms_len);
-	try_lengths(der, good.cms_len, 0, good.cms_len, 0);
+	/* With the right length it is what it was: the ones around it are right too. */
+	struct element outer = der_element(der, 0), first = der_element(der, outer.content);
+	size_t second = first.content + first.len;
+	ck_assert_int_eq(
+		verify_with_length(der, good.cms_len, second, octets, der_length(der_element(der, second).len, octets)),
+		0);
+	ck_assert_uint_gt(try_lengths(der, good.cms_len, 0, good.cms_len, 0), 50);
 }
 END_TEST
 
