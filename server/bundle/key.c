@@ -48,18 +48,47 @@ static EVP_PKEY *key_from_store(const char *uri)
 	return key;
 }
 
-static EVP_PKEY *key_from_engine(const char *uri)
+/* NULL if there is none; to be given back with engine_close. */
+static ENGINE *engine_open(void)
 {
-	EVP_PKEY *key = NULL;
-
 	ENGINE_load_builtin_engines();
 	ENGINE *engine = ENGINE_by_id("pkcs11");
-	if (engine && ENGINE_init(engine)) {
-		key = ENGINE_load_private_key(engine, uri, UI_OpenSSL(), NULL);
-		ENGINE_finish(engine);
+	if (engine && !ENGINE_init(engine)) {
+		ENGINE_free(engine);
+		engine = NULL;
 	}
+	return engine;
+}
+
+static void engine_close(ENGINE *engine)
+{
+	if (engine)
+		ENGINE_finish(engine);
 	ENGINE_free(engine);
+}
+
+static EVP_PKEY *key_from_engine(const char *uri)
+{
+	ENGINE *engine = engine_open();
+	EVP_PKEY *key = engine ? ENGINE_load_private_key(engine, uri, UI_OpenSSL(), NULL) : NULL;
+
+	engine_close(engine);
 	return key;
+}
+
+/* libp11's own command, as OpenSSL has none for certificates: its struct has these two members (libp11, eng_back.c). */
+static X509 *cert_from_engine(const char *uri)
+{
+	struct {
+		const char *uri;
+		X509 *cert;
+	} load = { uri, NULL };
+	ENGINE *engine = engine_open();
+
+	if (engine && ENGINE_ctrl_cmd(engine, "LOAD_CERT_CTRL", 0, &load, NULL, 1) != 1)
+		load.cert = NULL;
+	engine_close(engine);
+	return load.cert;
 }
 
 int fix_key_load(const char *uri, EVP_PKEY **out, struct fg_error *err)
@@ -91,6 +120,11 @@ int fix_certs_load(const char *uri, STACK_OF(X509) * *out, struct fg_error *err)
 			break;
 	}
 	OSSL_STORE_close(store);
+	if (sk_X509_num(certs) <= 0 && is_pkcs11(uri)) {
+		X509 *cert = cert_from_engine(uri);
+		if (cert && sk_X509_push(certs, cert) <= 0)
+			X509_free(cert);
+	}
 	if (sk_X509_num(certs) <= 0) {
 		sk_X509_pop_free(certs, X509_free);
 		return fg_ssl_error(err, FG_EFAILED, "cannot load a certificate from %s", uri);

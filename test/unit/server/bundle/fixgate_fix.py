@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import ssl
 import stat
 import subprocess
 import sys
@@ -20,7 +21,7 @@ MANIFEST = {
     "expires": "2040-01-01T00:00:00Z", "entry": "run", "post_check": "bin/check", "timeout_s": 60, "tools": ["dpkg"],
     "applies_to": {"packages": [{"type": "dpkg", "name": "demo", "less_than": "1.1"}]},
 }
-OK, REFUSED, UNTRUSTED, FORMAT, USAGE, EXISTS, NOTFOUND = 0, 4, 7, 8, 2, 13, 3
+OK, FAILED, REFUSED, UNTRUSTED, FORMAT, USAGE, EXISTS, NOTFOUND = 0, 1, 4, 7, 8, 2, 13, 3
 tests = []
 
 
@@ -340,6 +341,28 @@ def usage():
     fix("verify", "--trust", "absent", "a.fix", expect=NOTFOUND)
 
 
+def cert_into_token(pem, label, env):
+    """softhsm2-util takes keys only: PKCS#11 itself, in a process of its own."""
+    der = ssl.PEM_cert_to_DER_cert(open(pem).read())
+    program = """
+import ctypes as c, sys
+class Attribute(c.Structure):
+    _fields_ = [("type", c.c_ulong), ("value", c.c_void_p), ("len", c.c_ulong)]
+lib, der = c.CDLL(sys.argv[1]), bytes.fromhex(sys.argv[3])
+number = lambda n: bytes(c.c_ulong(n))
+wanted = [(0, number(1)), (1, b"\\1"), (2, b"\\0"), (3, sys.argv[2].encode()), (0x80, number(0)), (0x101, b"0\\0"), (0x102, b"\\1"), (0x11, der)]
+keep = [c.create_string_buffer(v, len(v)) for _, v in wanted]
+attributes = (Attribute * len(wanted))(*[Attribute(t, c.cast(k, c.c_void_p), len(k)) for (t, _), k in zip(wanted, keep)])
+slots, n, session, object = (c.c_ulong * 8)(), c.c_ulong(8), c.c_ulong(), c.c_ulong()
+assert lib.C_Initialize(None) == 0 and lib.C_GetSlotList(1, slots, c.byref(n)) == 0
+assert lib.C_OpenSession(c.c_ulong(slots[0]), c.c_ulong(6), None, None, c.byref(session)) == 0
+assert lib.C_Login(session, c.c_ulong(1), b"1234", c.c_ulong(4)) == 0
+assert lib.C_CreateObject(session, attributes, c.c_ulong(len(wanted)), c.byref(object)) == 0
+lib.C_Finalize(None)
+"""
+    subprocess.run([sys.executable, "-c", program, SOFTHSM, label, der.hex()], check=True, env={**os.environ, **env})
+
+
 @test
 def a_key_in_a_token():
     assert shutil.which("softhsm2-util") and os.path.exists(SOFTHSM) and ENGINE, "no PKCS#11 token in software: make deps"
@@ -356,6 +379,12 @@ def a_key_in_a_token():
     fix("sign", "--key", "pkcs11:token=fg;object=pub;type=private?pin-value=1234", "--cert", "k2/publisher.pem", "t.fix",
         env=env)
     assert json.loads(fix("verify", "--trust", "k/trust", "--json", "t.fix"))["signers"] == ["CN=Bob"]
+    cert_into_token("k2/publisher.pem", "pub", env)
+    build("u.fix", signed=False)
+    fix("sign", "--key", "pkcs11:token=fg;object=pub;type=private?pin-value=1234", "--cert", "pkcs11:token=fg;object=pub;type=cert",
+        "u.fix", env=env)
+    assert json.loads(fix("verify", "--trust", "k/trust", "--json", "u.fix"))["signers"] == ["CN=Bob"]
+    fix("sign", "--key", "k2/publisher.key", "--cert", "pkcs11:token=fg;object=absent;type=cert", "u.fix", env=env, expect=FAILED)
     return None
 
 
