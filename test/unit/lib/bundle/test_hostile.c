@@ -213,10 +213,11 @@ static void der_copy(struct der *out, const uint8_t *der, size_t at, size_t end,
 			der_add(out, der + e.content, e.len);
 		} else if (target >= e.content && target < next) {
 			struct der inner = { fg_calloc(out->max, 1), 0, out->max };
-			uint8_t length[9];
+			uint8_t length[9] = { 0 };
 			der_copy(&inner, der, e.content, next, target, octets, n_octets);
 			der_add(out, der + at, 1);
-			der_add(out, length, der_length(inner.len, length));
+			size_t n_length = der_length(inner.len, length);
+			der_add(out, length, n_length);
 			der_add(out, inner.bytes, inner.len);
 			free(inner.bytes);
 		} else {
@@ -244,7 +245,7 @@ static void try_one_length(const uint8_t *der, size_t len, size_t at, size_t n)
 	const uint64_t values[] = {
 		0, 1, n + 1, n - 1, 1ull << 31, 1ull << 32, 1ull << 63, (1ull << 32) + n, (1ull << 63) + n, UINT64_MAX
 	};
-	uint8_t octets[11];
+	uint8_t octets[11] = { 0 };
 
 	for (size_t i = 0; i < FG_COUNT(values); i++) {
 		bool is_long = values[i] >= 1ull << 31;
@@ -285,7 +286,7 @@ static size_t try_lengths(const uint8_t *der, size_t len, size_t at, size_t end,
 START_TEST(lengths_inside_the_signature)
 {
 	fg_autofree uint8_t *der = fg_calloc(good.cms_len, 1);
-	uint8_t octets[9];
+	uint8_t octets[9] = { 0 };
 
 	memcpy(der, good.bytes + FG_BUNDLE_HEADER_BYTES, good.cms_len);
 	/* With the right length it is what it was: the ones around it are right too. */
