@@ -307,6 +307,8 @@ static enum fg_told look(const char *proc, pid_t pid, struct fg_xl_daemon *out)
 	if (!fg_xl_command_parse(argv, n, &file, &first))
 		return FG_TOLD_NO;
 	out->domid = log_domain(proc, pid, &out->name);
+	if (!out->domid)
+		free(FG_TAKE(out->name)); /* domain 0 is none that xl makes */
 	out->pid = pid;
 	out->start_ticks = start_ticks(proc, pid);
 	out->file = file_of(proc, pid, file);

@@ -171,6 +171,7 @@ static const struct {
 } silent[] = {
 	{ NULL, "", -FG_EUNREACHABLE }, /* no file descriptor to read */
 	{ "", "", -FG_EUNREACHABLE }, /* truncated */
+	{ "Waiting for domain a (domid 0) to die [pid 202]\n", "", -FG_EUNREACHABLE }, /* no domain of xl's */
 	{ "Waiting for domain a (domid 3) to die [pid 200]\n", "", -FG_EUNREACHABLE }, /* the line of another pid */
 	{ "", "uuid=\"" WEB1 "\"", 0 },
 	{ "", "uuid='" WEB1 "'", 0 },
