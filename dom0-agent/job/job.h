@@ -124,7 +124,7 @@ void fg_calls_free(struct fg_agent *agent);
 void fg_job_find(struct fg_job *job, fg_next_fn *next);
 void fg_job_take_found(struct fg_job *job); /* found becomes the snapshot */
 
-/* stop/still_gone.c: rc 0 = yes; EXISTS = it runs; all else = it could not be asked, again and again. */
+/* stop/still_gone.c: rc 0 = yes; EXISTS = it runs; HELD = another guest has its disk; all else = could not ask. */
 void fg_job_still_gone(struct fg_job *job, fg_next_fn *next);
 
 /* slot.c: fn is called, from the loop, when the job has the slot. */

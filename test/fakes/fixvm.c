@@ -313,6 +313,8 @@ static void act_run(struct call *c)
 {
 	if (c->handle->vm->has_nic && !c->handle->vm->armed)
 		fake_violation(c->f->w, "the fix VM is let run without a filter");
+	if (!c->handle->vm->inspect && c->f->w->other_has_disk)
+		fake_violation(c->f->w, "two writers: the fix VM is let run under another guest");
 	if (!c->handle->vm->inspect && c->f->w->guests[c->handle->guest].state != FG_GUEST_OFF)
 		fake_violation(c->f->w, "two writers: the fix VM is let run and its guest runs");
 	c->handle->vm->paused = false;

@@ -98,6 +98,8 @@ static void act_merge(struct call *c)
 
 	if (w->guests[i].state != FG_GUEST_OFF)
 		fake_violation(w, "merge under %s, which runs", w->guests[i].name);
+	if (w->other_has_disk)
+		fake_violation(w, "merge under another guest");
 	for (size_t k = 0; k < FG_COUNT(w->vms); k++)
 		if (w->vms[k].exists && strcmp(w->vms[k].uuid, c->req.job) == 0)
 			fake_violation(w, "merge under a fix VM");

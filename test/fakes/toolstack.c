@@ -121,13 +121,24 @@ static void ts_find(struct fg_toolstack *ts, const char *uuid, fg_ts_guest_cb *c
 	fake_later(c->f, DELAY_MS, answer, c);
 }
 
+static void act_other(struct call *c)
+{
+	struct fake_guest g = *fake_guest(c->f->w, FAKE_WEB1);
+
+	memcpy(g.uuid, "f19a0000-0000-4000-8000-0000000000aa", sizeof(g.uuid));
+	g.state = FG_GUEST_RUNNING;
+	describe(c, &g);
+}
+
 static void ts_list(struct fg_toolstack *ts, fg_ts_list_cb *cb, void *arg)
 {
 	struct call *c = call_new(ts, "list", FAKE_WEB1, arg);
 
 	c->on_list = cb;
 	c->act = act_find;
-	if (fake_guest(c->f->w, FAKE_WEB1)->state == FG_GUEST_OFF)
+	if (c->f->w->other_has_disk)
+		c->act = act_other;
+	else if (fake_guest(c->f->w, FAKE_WEB1)->state == FG_GUEST_OFF)
 		c->act = NULL;
 	fake_later(c->f, DELAY_MS, answer, c);
 }

@@ -94,6 +94,8 @@ static void happen(struct fake_world *w, const char *name)
 		fake_guest_comes_up(w, g);
 		g->by_somebody = true;
 	}
+	if (w->happens == FAKE_STARTED_AS_ANOTHER)
+		w->other_has_disk = true;
 	w->happens = FAKE_NOTHING;
 }
 

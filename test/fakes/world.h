@@ -51,6 +51,7 @@ enum fake_happening {
 	FAKE_NOTHING,
 	FAKE_REBOOTS, /* its owner has destroyed it and makes it anew 2 s later, unless that owner is ended */
 	FAKE_STARTED, /* somebody starts it, if it is off */
+	FAKE_STARTED_AS_ANOTHER, /* the same with another UUID */
 };
 
 struct fake_guest {
@@ -105,6 +106,7 @@ struct fake_world {
 	unsigned happens_nth, happens_seen;
 	const char *unknown_from; /* from this call on the toolstack does not answer for ten minutes */
 	int64_t unknown_until_ms;
+	bool other_has_disk; /* a guest of another UUID runs on the disk of web1 */
 	bool started_in_merge; /* somebody starts web1 while the agent does not hear of the end of a merge */
 	/* scripts */
 	const char *os; /* as a fix VM says it when it has mounted the disks; NULL: it does not */

@@ -389,6 +389,19 @@ START_TEST(guest_that_somebody_starts_meanwhile_runs_on_isolated)
 }
 END_TEST
 
+/* Its file pins no UUID: it is another guest then, on the same disk. */
+START_TEST(guest_that_somebody_starts_with_another_uuid_is_seen)
+{
+	fake_happens(w, FAKE_STARTED_AS_ANOTHER, starts[_i].call, starts[_i].nth);
+	fake_offer(w, FAKE_WEB1, 1);
+	run();
+	expect("held", "runs and has its disk");
+	ck_assert_int_eq(web1()->state, FG_GUEST_OFF); /* not started on a disk that is in use */
+	ck_assert_int_eq(web1()->disk, 100);
+	ck_assert(web1()->marked);
+}
+END_TEST
+
 /* Half of the disks are merged: no way back, and none forward while it runs. */
 START_TEST(guest_that_somebody_starts_in_the_merge_is_held)
 {
@@ -531,6 +544,7 @@ int main(void)
 	tcase_add_test(t, guest_that_was_off_stays_off);
 	tcase_add_loop_test(t, guest_that_reboots_is_not_gone, 0, FG_COUNT(reboot_calls));
 	tcase_add_test(t, guest_that_somebody_starts_in_the_merge_is_held);
+	tcase_add_loop_test(t, guest_that_somebody_starts_with_another_uuid_is_seen, 0, FG_COUNT(starts));
 	tcase_add_loop_test(t, whether_it_is_gone_cannot_be_asked, 0, FG_COUNT(from));
 	tcase_add_loop_test(t, guest_that_somebody_starts_meanwhile_runs_on_isolated, 0, FG_COUNT(starts));
 	tcase_add_test(t, guest_that_was_paused_stays_paused);
