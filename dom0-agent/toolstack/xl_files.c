@@ -87,7 +87,7 @@ static void look_at(struct xl_ts *ts, const char *path)
 
 void xl_files_refresh(struct xl_ts *ts)
 {
-	static const char *const patterns[] = { FG_XL_CONFIG_DIR "/*.cfg", FG_XL_CONFIG_DIR "/auto/*" };
+	static const char *const patterns[] = { "*.cfg", "auto/*" };
 	struct xl_file *file;
 	struct stat st;
 
@@ -99,7 +99,9 @@ void xl_files_refresh(struct xl_ts *ts)
 		}
 	for (size_t i = 0; i < FG_COUNT(patterns); i++) {
 		glob_t found;
-		if (glob(patterns[i], 0, NULL, &found) == 0) {
+		fg_autofree char *pattern =
+			fg_asprintf("%s/%s", ts->config_dir ? ts->config_dir : FG_XL_CONFIG_DIR, patterns[i]);
+		if (glob(pattern, 0, NULL, &found) == 0) {
 			for (size_t k = 0; k < found.gl_pathc; k++)
 				look_at(ts, found.gl_pathv[k]);
 			globfree(&found);

@@ -40,6 +40,7 @@ struct xl_file {
 
 struct xl_ts {
 	struct fg_toolstack_config cfg;
+	const char *config_dir; /* NULL: FG_XL_CONFIG_DIR; else of a test */
 	struct fg_xl *xl;
 	struct fg_xs *xs;
 	struct fg_xs_watch *watches[5];
