@@ -119,15 +119,16 @@ static void refuse_usbdevice(const json_t *usbdevice, struct fg_guest *g)
 static void refuse_devices(const json_t *config, struct fg_guest *g)
 {
 	size_t i;
-	json_t *pci, *usb;
+	json_t *pci;
 
 	refuse_arguments(json_object_get(config, "b_info"), g);
 	if (in_stub_domain(json_object_get(config, "b_info")))
 		fg_guest_refuse(g, "its device model runs in a stub domain, which has NICs of its own");
 	const json_t *hvm = json_object_get(json_object_get(config, "b_info"), "type.hvm");
 	refuse_usbdevice(json_object_get(hvm, "usbdevice"), g);
-	json_array_foreach (json_object_get(hvm, "usbdevice_list"), i, usb)
-		refuse_usbdevice(usb, g);
+	const json_t *usbdevices = json_object_get(hvm, "usbdevice_list");
+	for (i = 0; i < json_array_size(usbdevices); i++)
+		refuse_usbdevice(json_array_get(usbdevices, i), g);
 	json_array_foreach (json_object_get(config, "pcidevs"), i, pci)
 		if (pci_may_be_nic(pci))
 			fg_guest_refuse(g, "a PCI device that may be a way to the network is passed through to it");

@@ -9,6 +9,7 @@
 #include <check.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct fake_xl fake_xl;
@@ -69,10 +70,10 @@ void xl_op_soon(struct xl_op *op)
 	event_active(op->timer, EV_TIMEOUT, 0);
 }
 
-/* A thousand times as fast. */
+/* Long waits are short. */
 void xl_op_in(struct xl_op *op, uint32_t ms)
 {
-	const struct timeval in = { ms / 1000000, ms % 1000000 };
+	const struct timeval in = { ms > 10000 ? 0 : ms / 1000, ms > 10000 ? 100000 : ms % 1000 * 1000 };
 	evtimer_add(op->timer, &in);
 }
 
@@ -440,7 +441,10 @@ int fg_xl_maker_find(const char *proc, const char *uuid, struct fg_xl_daemon *ou
 	if (fake_xl.maker_rc)
 		return fg_error_set(err, -fake_xl.maker_rc, "processes cannot be listed");
 	/* One that has ended has no program any more, though nobody has waited for it yet. */
-	if (!fake_xl.maker)
+	siginfo_t si = { 0 };
+	bool dead = fake_xl.maker && waitid(P_PID, (id_t)fake_xl.maker, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+		    si.si_pid == fake_xl.maker;
+	if (!fake_xl.maker || dead)
 		return fg_error_set(err, FG_ENOTFOUND, "no maker");
 	*out = (struct fg_xl_daemon){ .pid = fake_xl.maker, .start_ticks = 1, .domid = fake_xl.maker_domid };
 	return 0;
@@ -451,7 +455,6 @@ int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struc
 	int fd = (int)syscall(SYS_pidfd_open, daemon->pid, 0);
 
 	(void)proc;
-	fake_xl.maker = 0; /* found once: it ends, or is asked for anew */
 	return fd < 0 ? fg_error_set(err, FG_ENOTFOUND, "it has ended") : fd;
 }
 
