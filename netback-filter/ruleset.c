@@ -124,6 +124,15 @@ void fg_bits16(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_
 	memcpy(m->mask, &be, 2);
 }
 
+void fg_bits32(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, uint32_t mask)
+{
+	uint32_t be = htonl(mask), zero = 0;
+	struct fg_match *m = add_match(r, source, cmp, offset, &zero, 4);
+
+	m->masked = true;
+	memcpy(m->mask, &be, 4);
+}
+
 void fg_is_unicast(struct fg_rule *r)
 {
 	static const uint8_t group[6] = { 0x01 }, zero[6];
@@ -133,11 +142,22 @@ void fg_is_unicast(struct fg_rule *r)
 	memcpy(m->mask, group, 6);
 }
 
+/* The kernel's length is turned to network order before it is compared. To the guest it counts the Ethernet header. */
+static void length(struct fg_rule *r, enum fg_cmp cmp, uint32_t bytes)
+{
+	uint32_t be = htonl(bytes + (r->dir == FG_DIR_FROM_GUEST ? 0 : ETHER_HDR_LEN));
+
+	add_match(r, FG_SRC_LENGTH, cmp, 0, &be, 4);
+}
+
 void fg_longer_than(struct fg_rule *r, uint32_t bytes)
 {
-	uint32_t be = htonl(bytes); /* the kernel's length is turned to network order before it is compared */
+	length(r, FG_CMP_GT, bytes);
+}
 
-	add_match(r, FG_SRC_LENGTH, FG_CMP_GT, 0, &be, 4);
+void fg_shorter_than(struct fg_rule *r, uint32_t bytes)
+{
+	length(r, FG_CMP_LT, bytes);
 }
 
 void fg_less16(struct fg_rule *r, enum fg_source source, uint8_t offset, uint16_t value)

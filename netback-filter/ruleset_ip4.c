@@ -8,16 +8,49 @@
 #include <netinet/in.h>
 #include <string.h>
 
-enum { ARP_HEAD = 0, ARP_OP = 6, ARP_SHA = 8, ARP_SPA = 14, ARP_THA = 18, ARP_TPA = 24 };
+enum { ARP_HEAD = 0, ARP_OP = 6, ARP_SHA = 8, ARP_SPA = 14, ARP_THA = 18, ARP_TPA = 24, ARP_END = 28 };
 enum { ARP_REQUEST = 1, ARP_REPLY = 2 };
 enum { IP4_LENGTH = 2, IP4_FRAG = 6, IP4_PROTO = 9, IP4_SADDR = 12, IP4_DADDR = 16 };
-#define ETHER_MIN 60 /* without FCS; a shorter frame may arrive padded to it */
+#define ETHER_MIN 46 /* bytes behind the Ethernet header; a shorter frame may arrive padded to it */
+#define ETHER_MIN_TAGGED 42 /* the same where a tag counted when it was padded, and was taken off since */
 
-static void arp_length(struct fg_ruleset *set, enum fg_dir dir)
+/*
+ * From the guest padding is zero (RFC 894), and there is as much of it as Ethernet asks for or none: what else is behind
+ * ARP is a message. To the guest it may hold anything: IEEE 802.3 leaves that to the sender.
+ */
+static void arp_padding(struct fg_ruleset *set, enum fg_dir dir)
 {
+	static const struct {
+		uint8_t shorter, longer;
+	} odd[] = { { ARP_END, ETHER_MIN_TAGGED }, { ETHER_MIN_TAGGED, ETHER_MIN } };
+	static const struct {
+		uint8_t at, len;
+	} pads[] = { { ARP_END, ETHER_MIN_TAGGED - ARP_END }, { ETHER_MIN_TAGGED, ETHER_MIN - ETHER_MIN_TAGGED } };
+	static const uint8_t zero[16];
 	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ARP);
 
-	fg_longer_than(r, dir == FG_DIR_FROM_GUEST ? ETHER_MIN - 14 : ETHER_MIN);
+	fg_longer_than(r, ETHER_MIN);
+	fg_drop(r, "arp");
+	for (size_t i = 0; i < FG_COUNT(odd) && dir == FG_DIR_FROM_GUEST; i++) {
+		r = fg_rule_add(set, dir, FG_CHAIN_ARP);
+		fg_longer_than(r, odd[i].shorter);
+		fg_shorter_than(r, odd[i].longer);
+		fg_drop(r, "arp");
+		r = fg_rule_add(set, dir, FG_CHAIN_ARP);
+		fg_is_not(r, FG_SRC_NET, pads[i].at, zero, pads[i].len);
+		fg_drop(r, "arp");
+	}
+}
+
+/* Nobody reads the target MAC of a request: zero, or broadcast from some old stacks (RFC 5227, 2.1.1: SHOULD be zero). */
+static void arp_target_mac(struct fg_ruleset *set)
+{
+	static const uint8_t zero[6];
+	struct fg_rule *r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ARP);
+
+	fg_is16(r, FG_SRC_NET, ARP_OP, ARP_REQUEST);
+	fg_is_not(r, FG_SRC_NET, ARP_THA, zero, 6);
+	fg_is_not(r, FG_SRC_NET, ARP_THA, fg_mac_broadcast, 6);
 	fg_drop(r, "arp");
 }
 
@@ -40,19 +73,28 @@ static struct fg_rule *arp_to_peer(struct fg_ruleset *set, const struct fg_peer 
 	return r;
 }
 
+static void rewrite(struct fg_rule *r, const uint8_t mac[6])
+{
+	r->rewrite = true;
+	memcpy(r->dmac, mac, 6);
+}
+
 static void arp_from_guest(const struct fg_peer *peers, size_t n, const uint8_t mac[6], struct fg_ruleset *set)
 {
 	struct fg_rule *r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ARP);
 
 	fg_is_not(r, FG_SRC_NET, ARP_SHA, mac, 6);
 	fg_drop(r, "spoofed-arp");
+	for (size_t i = 0; i < n; i++) /* a reply, or a request to the MAC that the guest knows */
+		for (uint16_t op = ARP_REQUEST; op <= ARP_REPLY && fg_mac_known(peers[i].mac); op++) {
+			r = arp_to_peer(set, &peers[i], op);
+			fg_is(r, FG_SRC_NET, ARP_THA, peers[i].mac, 6);
+			rewrite(r, peers[i].mac);
+		}
+	arp_target_mac(set);
 	for (size_t i = 0; i < n; i++) {
 		if (fg_mac_known(peers[i].mac)) {
-			for (uint16_t op = ARP_REQUEST; op <= ARP_REPLY; op++) {
-				r = arp_to_peer(set, &peers[i], op);
-				r->rewrite = true;
-				memcpy(r->dmac, peers[i].mac, 6);
-			}
+			rewrite(arp_to_peer(set, &peers[i], ARP_REQUEST), peers[i].mac);
 			continue;
 		}
 		fg_is(arp_to_peer(set, &peers[i], ARP_REQUEST), FG_SRC_LINK, 0, fg_mac_broadcast, 6);
@@ -176,7 +218,7 @@ void fg_ruleset_ip4(const struct fg_filter_guest *g, const uint8_t mac[6], enum 
 	struct fg_peer peers[FG_PEERS_MAX];
 	size_t n = fg_peers(g, AF_INET, peers);
 
-	arp_length(set, dir);
+	arp_padding(set, dir);
 	if (dir == FG_DIR_FROM_GUEST)
 		arp_from_guest(peers, n, mac, set);
 	else

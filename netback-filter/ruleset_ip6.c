@@ -48,6 +48,23 @@ static void nd_shape(struct fg_ruleset *set, enum fg_dir dir)
 	fg_is_not16(r, FG_SRC_NET, IP6_LENGTH, ND_BARE); /* no option, or one link-layer address */
 	fg_is_not16(r, FG_SRC_NET, IP6_LENGTH, ND_WITH_OPTION);
 	fg_drop(r, "neighbour");
+	/* The frame ends with the packet: at 78 bytes and more Ethernet needs no padding. */
+	r = fg_rule_add(set, dir, FG_CHAIN_ND);
+	fg_longer_than(r, IP6_NEXT_HEADER + ND_WITH_OPTION);
+	fg_drop(r, "neighbour");
+	r = fg_rule_add(set, dir, FG_CHAIN_ND);
+	fg_is16(r, FG_SRC_NET, IP6_LENGTH, ND_BARE);
+	fg_longer_than(r, IP6_NEXT_HEADER + ND_BARE);
+	fg_drop(r, "neighbour");
+	/* "Reserved … MUST be initialized to zero by the sender": RFC 4861, 4.3 and 4.4 */
+	r = fg_rule_add(set, dir, FG_CHAIN_ND);
+	fg_is16(r, FG_SRC_NET, ND_TYPE, ND_SOLICIT);
+	fg_bits32(r, FG_SRC_NET, FG_CMP_NEQ, ND_FLAGS, 0xffffffff);
+	fg_drop(r, "neighbour");
+	r = fg_rule_add(set, dir, FG_CHAIN_ND);
+	fg_is16(r, FG_SRC_NET, ND_TYPE, ND_ADVERT);
+	fg_bits32(r, FG_SRC_NET, FG_CMP_NEQ, ND_FLAGS, 0x1fffffff); /* all but router, solicited, override */
+	fg_drop(r, "neighbour");
 }
 
 /* A solicitation or advertisement with an option must carry this link-layer address in it. */
