@@ -160,33 +160,79 @@ static void tcp4(const struct fg_filter_guest *g, const struct fg_filter_server 
 	fg_goto(r, FG_CHAIN_OK);
 }
 
+/*
+ * A client's message is at most a datagram of 576 bytes, the least that a server must take (RFC 2131, 2; RFC 791, 3.1).  A
+ * server's is as long as the client says it takes.
+ */
+#define DHCP_ASK_MAX 576
+
 /* BOOTP message inside UDP: op, htype, hlen at 8; chaddr at 36; magic cookie at 244 (RFC 2131, figure 1). */
-static void dhcp(const struct fg_filter_guest *g, const uint8_t mac[6], enum fg_dir dir, struct fg_ruleset *set)
+static struct fg_rule *dhcp_rule(struct fg_ruleset *set, enum fg_dir dir, const uint8_t to[6], const uint8_t mac[6])
 {
+	static const uint8_t cookie[4] = { 99, 130, 83, 99 };
 	bool out = dir == FG_DIR_FROM_GUEST;
 	const uint8_t ports[4] = { 0, out ? 68 : 67, 0, out ? 67 : 68 }, head[3] = { out ? 1 : 2, 1, 6 };
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+
+	fg_is(r, FG_SRC_LINK, 0, to, 6);
+	if (out)
+		fg_shorter_than(r, DHCP_ASK_MAX + 1);
+	fg_is8(r, FG_SRC_L4PROTO, 0, IPPROTO_UDP);
+	fg_is(r, FG_SRC_TRANSPORT, 0, ports, 4);
+	fg_is(r, FG_SRC_TRANSPORT, 8, head, 3);
+	fg_is(r, FG_SRC_TRANSPORT, 36, mac, 6);
+	fg_is(r, FG_SRC_TRANSPORT, 244, cookie, 4);
+	return r;
+}
+
+/* The MAC by which the DHCP server is reached: its own, if it is a server or gateway, else the gateway's; or zero. */
+static void dhcp_link(const struct fg_filter_guest *g, uint8_t link[6])
+{
+	const struct fg_filter_server s = { .address = g->dhcp };
+	struct fg_peer peers[FG_PEERS_MAX];
+	size_t n = fg_peers(g, AF_INET, peers);
+
+	fg_server_link(g, &s, link);
+	for (size_t i = 0; i < n; i++)
+		if (peers[i].address.v4.s_addr == g->dhcp.v4.s_addr)
+			memcpy(link, peers[i].mac, 6);
+}
+
+static void dhcp_from_guest(const struct fg_filter_guest *g, const uint8_t mac[6], struct fg_ruleset *set)
+{
+	const struct in_addr all = { INADDR_BROADCAST };
+	uint8_t link[6];
+	struct fg_rule *r = dhcp_rule(set, FG_DIR_FROM_GUEST, fg_mac_broadcast, mac);
+
+	dhcp_link(g, link);
+	fg_is(r, FG_SRC_NET, IP4_DADDR, &all, 4);
+	if (fg_mac_known(link))
+		rewrite(r, link);
+	fg_goto(r, FG_CHAIN_OK);
+	if (!fg_mac_known(link)) /* no renewal: the client asks all before the lease ends (RFC 2131, 4.4.5) */
+		return;
+	r = dhcp_rule(set, FG_DIR_FROM_GUEST, link, mac);
+	fg_is(r, FG_SRC_NET, IP4_DADDR, &g->dhcp.v4, 4);
+	fg_goto(r, FG_CHAIN_OK);
+}
+
+/* To all, or to one: the address that is offered may be none that we know. */
+static void dhcp_to_guest(const struct fg_filter_guest *g, const uint8_t mac[6], struct fg_ruleset *set)
+{
 	const struct in_addr all = { INADDR_BROADCAST };
 
-	for (int k = 0; k < 2; k++) { /* to all, to one */
-		struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
-		if (k == 0)
-			fg_is(r, FG_SRC_LINK, 0, fg_mac_broadcast, 6);
-		else if (out)
-			fg_is_unicast(r);
-		else
-			fg_is(r, FG_SRC_LINK, 0, mac, 6);
-		fg_is8(r, FG_SRC_L4PROTO, 0, IPPROTO_UDP);
-		if (!out)
-			fg_is(r, FG_SRC_NET, IP4_SADDR, &g->dhcp.v4, 4);
-		else
-			fg_is(r, FG_SRC_NET, IP4_DADDR, k == 0 ? &all : &g->dhcp.v4, 4);
-		fg_is(r, FG_SRC_TRANSPORT, 0, ports, 4);
-		fg_is(r, FG_SRC_TRANSPORT, 8, head, 3);
-		fg_is(r, FG_SRC_TRANSPORT, 36, mac, 6);
-		if (out)
-			fg_goto(r, FG_CHAIN_OK);
-		else
-			fg_pass(r, "pass-dhcp");
+	for (int k = 0; k < 3; k++) {
+		struct fg_rule *r = dhcp_rule(set, FG_DIR_TO_GUEST, k == 0 ? fg_mac_broadcast : mac, mac);
+		fg_is(r, FG_SRC_NET, IP4_SADDR, &g->dhcp.v4, 4);
+		if (k < 2) {
+			fg_is(r, FG_SRC_NET, IP4_DADDR, &all, 4);
+		} else {
+			const uint8_t group = 0xe0; /* 224/3 */
+			fg_is_not(r, FG_SRC_NET, IP4_DADDR, &group, 1);
+			r->match[r->n_match - 1].masked = true;
+			r->match[r->n_match - 1].mask[0] = group;
+		}
+		fg_pass(r, "pass-dhcp");
 	}
 }
 
@@ -229,7 +275,9 @@ void fg_ruleset_ip4(const struct fg_filter_guest *g, const uint8_t mac[6], enum 
 	for (size_t i = 0; i < g->n_servers; i++)
 		if (g->servers[i].address.family == AF_INET)
 			tcp4(g, &g->servers[i], mac, dir, set);
-	if (g->dhcp.family == AF_INET)
-		dhcp(g, mac, dir, set);
+	if (g->dhcp.family == AF_INET && dir == FG_DIR_FROM_GUEST)
+		dhcp_from_guest(g, mac, set);
+	else if (g->dhcp.family == AF_INET)
+		dhcp_to_guest(g, mac, set);
 	ip4_reasons(g, dir, set);
 }

@@ -321,26 +321,51 @@ def closed(tap, w):
 
 
 def dhcp_frames(tap, w):
-    w.filter.ok("isolate", *GUEST, *KNOWN, "--dhcp", D4)
     bc = "255.255.255.255"
 
-    def ask(src="0.0.0.0", dst=bc, link=BROADCAST, chaddr=GM, op=1, sport=68, dport=67):
-        return e4(ip4(src, dst, 17, udp(src, dst, sport, dport, dhcp(op, chaddr))), link)
-    for name, f, passes in (
-            ("discover", ask(), True), ("renewal to the server", ask(G4, D4, SM), True),
-            ("renewal to another server", ask(G4, O4, OM), False), ("broadcast frame to another server", ask(G4, O4), False),
-            ("for another MAC", ask(chaddr=OM), False), ("as a server", ask(op=2), False),
-            ("from server port to client port", ask(sport=67, dport=68), False),
-            ("with another's source address", ask(O4, D4, SM), False), ("DNS", ask(G4, D4, SM, dport=53), False)):
-        at_server, at_other = w.send_out(f)
-        tap.ok((at_server == [f]) == passes and (passes or not at_other), "DHCP from the guest: %s %s" %
-               (name, "passes" if passes else "is dropped"), [x.hex() for x in at_server])
+    def ask(src="0.0.0.0", dst=bc, link=BROADCAST, chaddr=GM, op=1, sport=68, dport=67, data=None, behind=b""):
+        return e4(ip4(src, dst, 17, udp(src, dst, sport, dport, dhcp(op, chaddr) if data is None else data)) + behind, link)
 
-    def offer(src=D4, dst=G4, link=GM, chaddr=GM, op=2, mac_=SM):
-        return e4(ip4(src, dst, 17, udp(src, dst, 67, 68, dhcp(op, chaddr, 2))), link, mac_)
+    def long(n):
+        """An IP packet of n bytes"""
+        return dhcp(1, GM) + b"\0" * (n - 28 - len(dhcp(1, GM)))
+
+    def head(at, value):
+        return dhcp(1, GM)[:at] + value + dhcp(1, GM)[at + len(value):]
+    good, other = ask(), ask(G4, D4, OM)
+    out = [  # name, frame, what the server sees where its MAC is known, and where not
+        ("discover", good, ask(link=SM), good), ("discover of 576 bytes", ask(data=long(576)), ask(link=SM, data=long(576)), ask(data=long(576))),
+        ("renewal to the server", ask(G4, D4, SM), ask(G4, D4, SM), None)]
+    out += [(name, f, None, None) for name, f in (
+        ("renewal to another server", ask(G4, O4, OM)), ("broadcast frame to another server", ask(G4, O4)),
+        ("renewal to another host's MAC", other), ("broadcast frame to the server", ask(G4, D4)),
+        ("discover to another host's MAC", ask(link=OM)), ("discover to a group", ask(link=mac("01:00:5e:00:00:01"))),
+        ("for another MAC", ask(chaddr=OM)), ("as a server", ask(op=2)), ("operation 3", ask(op=3)),
+        ("another hardware type", ask(data=head(1, b"\6"))), ("another length of the address", ask(data=head(2, b"\x10"))),
+        ("without the magic cookie", ask(data=dhcp(1, GM, magic=b"abcd"))), ("ends before the magic cookie", ask(data=dhcp(1, GM)[:236])),
+        ("1,200 bytes of junk behind the head", ask(data=dhcp(1, GM)[:44] + b"x" * 1200)),
+        ("577 bytes", ask(data=long(577))), ("1,200 bytes behind the packet", ask(behind=b"x" * 1200)),
+        ("from server port to client port", ask(sport=67, dport=68)),
+        ("with another's source address", ask(O4, D4, SM)), ("DNS", ask(G4, D4, SM, dport=53)))]
+    for known in (True, False):
+        w.filter.ok("isolate", *GUEST, *(KNOWN if known else []), "--dhcp", D4)
+        for name, f, if_known, if_not in out:
+            at_server, at_other = w.send_out(f)
+            expected = if_known if known else if_not
+            tap.ok(at_server == ([expected] if expected else []) and (not at_other or (not known and at_other == [expected])),
+                   "DHCP from the guest, MACs %s: %s %s" % ("known" if known else "unknown", name, "passes" if expected else "is dropped"),
+                   "server: %s\nother: %s" % ([x.hex() for x in at_server], [x.hex() for x in at_other]))
+    w.filter.ok("isolate", *GUEST, *KNOWN, "--dhcp", D4)
+
+    def offer(src=D4, dst=G4, link=GM, chaddr=GM, op=2, mac_=SM, **kw):
+        return e4(ip4(src, dst, 17, udp(src, dst, 67, 68, dhcp(op, chaddr, 2, **kw))), link, mac_)
     for name, f, passes in (
             ("offer", offer(), True), ("broadcast offer", offer(dst=bc, link=BROADCAST), True),
+            ("offer to all in a frame to the guest", offer(dst=bc), True), ("offer of an address not known", offer(dst="10.0.0.77"), True),
             ("offer of another server", offer(src=O4, mac_=OM), False), ("offer for another MAC", offer(chaddr=OM), False),
+            ("to a group", offer(dst="224.0.0.1"), False), ("to a group, broadcast", offer(dst="224.0.0.1", link=BROADCAST), False),
+            ("to a group, group MAC", offer(dst="224.0.0.1", link=mac("01:00:5e:00:00:01")), False),
+            ("to the guest, broadcast MAC", offer(link=BROADCAST), False), ("without the magic cookie", offer(magic=b"abcd"), False),
             ("request", offer(op=1), False)):
         seen = w.send_in(f, w.s if f[6:12] == SM else w.o)
         tap.ok((seen == [f]) == passes, "DHCP to the guest: %s %s" % (name, "passes" if passes else "is dropped"),

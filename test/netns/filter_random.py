@@ -105,7 +105,9 @@ def field(r, frame):
                              (44, bytes([r.choice((0, 0x60, 0x80, 0xe0))])), (48, a6(r.choice(V6))),
                              (64, bytes([r.choice((1, 2, 3)), r.choice((0, 1, 2))])), (66, r.choice(MACS))))
         return put(frame, n + at, data)
-    return put(frame, n + 20 + 8, bytes([r.choice((1, 2)), 1, 6]))  # BOOTP head
+    at, data = r.choice(((28, bytes([r.choice((1, 2)), r.choice((1, 1, 6)), r.choice((6, 6, 16))])), (264, b"\x63\x82\x53\x63"),
+                         (264, b"abcd"), (56, r.choice(MACS))))  # BOOTP: head, magic cookie, client's address
+    return put(frame, n + at, data)
 
 
 def mutate(r, frame, seeds):
