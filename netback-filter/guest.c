@@ -83,6 +83,25 @@ static int check_gateways(const struct fg_filter_guest *g, struct fg_error *err)
 	return 0;
 }
 
+/* A guest with such an address would answer for the server or the gateway. */
+static int check_not_a_peer(const struct fg_filter_guest *g, const struct fg_ip *ip, struct fg_error *err)
+{
+	struct fg_peer peers[FG_PEERS_MAX];
+	size_t n = fg_peers(g, ip->family, peers);
+	char text[INET6_ADDRSTRLEN] = "";
+
+	inet_ntop(ip->family, ip->family == AF_INET ? (const void *)&ip->v4 : (const void *)&ip->v6, text,
+		  sizeof(text));
+	for (size_t i = 0; i < n; i++)
+		if (fg_same_ip(&peers[i].address, ip))
+			return fg_error_set(err, FG_EUSAGE,
+					    "address: %s is a server's or the gateway's, it cannot be the guest's",
+					    text);
+	if (fg_same_ip(&g->dhcp, ip))
+		return fg_error_set(err, FG_EUSAGE, "address: %s is the DHCP server's, it cannot be the guest's", text);
+	return 0;
+}
+
 static int check_addresses(const struct fg_filter_guest *g, struct fg_error *err)
 {
 	if (g->n_addresses > FG_FILTER_ADDRS_MAX)
@@ -90,6 +109,8 @@ static int check_addresses(const struct fg_filter_guest *g, struct fg_error *err
 				    FG_FILTER_ADDRS_MAX);
 	for (size_t i = 0; i < g->n_addresses; i++) {
 		int rc = check_ip(&g->addresses[i], "address", err);
+		if (rc == 0)
+			rc = check_not_a_peer(g, &g->addresses[i], err);
 		if (rc < 0)
 			return rc;
 	}

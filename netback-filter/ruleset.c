@@ -194,7 +194,7 @@ void fg_server_link(const struct fg_filter_guest *g, const struct fg_filter_serv
 			memcpy(out, g->gateways[i].mac, 6);
 }
 
-static bool same_ip(const struct fg_ip *a, const struct fg_ip *b)
+bool fg_same_ip(const struct fg_ip *a, const struct fg_ip *b)
 {
 	if (a->family != b->family)
 		return false;
@@ -204,7 +204,7 @@ static bool same_ip(const struct fg_ip *a, const struct fg_ip *b)
 static void add_peer(struct fg_peer *peers, size_t *n, const struct fg_ip *address, const uint8_t mac[6])
 {
 	for (size_t i = 0; i < *n; i++)
-		if (same_ip(&peers[i].address, address)) {
+		if (fg_same_ip(&peers[i].address, address)) {
 			if (!fg_mac_known(peers[i].mac))
 				memcpy(peers[i].mac, mac, 6);
 			return;

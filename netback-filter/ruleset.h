@@ -14,6 +14,7 @@ struct fg_peer {
 
 extern const uint8_t fg_mac_broadcast[6];
 bool fg_mac_known(const uint8_t mac[6]);
+bool fg_same_ip(const struct fg_ip *a, const struct fg_ip *b); /* of one family; 0 is none */
 void fg_server_link(const struct fg_filter_guest *g, const struct fg_filter_server *s, uint8_t out[6]);
 size_t fg_peers(const struct fg_filter_guest *g, int family, struct fg_peer out[FG_PEERS_MAX]);
 struct in6_addr fg_link_local(const uint8_t mac[6]);
