@@ -27,7 +27,8 @@
 #define FG_FILTER_ADDRS_MAX 64 /* addresses of one guest, either family */
 #define FG_FILTER_SERVERS_MAX 8
 #define FG_FILTER_GUESTS_MAX 16384 /* guests of one request */
-#define FG_FILTER_RATE_DEFAULT 50000 /* frames a second, from the guest: 25 Gbit/s of TCP with segmentation offload */
+#define FG_FILTER_RATE_DEFAULT                                                                                         \
+	50000 /* frames a second, from the guest, each device: 25 Gbit/s of TCP with segmentation offload */
 
 struct fg_ip {
 	int family; /* AF_INET or AF_INET6 */
