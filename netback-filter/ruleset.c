@@ -133,15 +133,6 @@ void fg_bits32(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_
 	memcpy(m->mask, &be, 4);
 }
 
-void fg_is_unicast(struct fg_rule *r)
-{
-	static const uint8_t group[6] = { 0x01 }, zero[6];
-	struct fg_match *m = add_match(r, FG_SRC_LINK, FG_CMP_EQ, 0, zero, 6);
-
-	m->masked = true;
-	memcpy(m->mask, group, 6);
-}
-
 /* The kernel's length is turned to network order before it is compared. To the guest it counts the Ethernet header. */
 static void length(struct fg_rule *r, enum fg_cmp cmp, uint32_t bytes)
 {
@@ -185,7 +176,7 @@ void fg_goto(struct fg_rule *r, enum fg_chain_id to)
 	r->to = to;
 }
 
-/* The MAC a server's frames must carry: its own, else the gateway's of its family, else unknown (zero). */
+/* The MAC that frames to a server must carry: its own, else the gateway's of its family, else unknown (zero). */
 void fg_server_link(const struct fg_filter_guest *g, const struct fg_filter_server *s, uint8_t out[6])
 {
 	memcpy(out, s->mac, 6);

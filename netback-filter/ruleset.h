@@ -33,7 +33,6 @@ void fg_is_not16(struct fg_rule *r, enum fg_source source, uint8_t offset, uint1
 /* (bits & mask) == 0 or, with FG_CMP_NEQ, != 0 */
 void fg_bits16(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, uint16_t mask);
 void fg_bits32(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, uint32_t mask);
-void fg_is_unicast(struct fg_rule *r); /* Ethernet destination is no group address */
 void fg_less16(struct fg_rule *r, enum fg_source source, uint8_t offset, uint16_t value);
 /* bytes behind the Ethernet header, a tag that is held beside the frame not counted */
 void fg_longer_than(struct fg_rule *r, uint32_t bytes);

@@ -93,13 +93,11 @@ static void arp_from_guest(const struct fg_peer *peers, size_t n, const uint8_t 
 		}
 	arp_target_mac(set);
 	for (size_t i = 0; i < n; i++) {
-		if (fg_mac_known(peers[i].mac)) {
-			rewrite(arp_to_peer(set, &peers[i], ARP_REQUEST), peers[i].mac);
-			continue;
-		}
-		fg_is(arp_to_peer(set, &peers[i], ARP_REQUEST), FG_SRC_LINK, 0, fg_mac_broadcast, 6);
-		fg_is_unicast(arp_to_peer(set, &peers[i], ARP_REQUEST));
-		fg_is_unicast(arp_to_peer(set, &peers[i], ARP_REPLY));
+		r = arp_to_peer(set, &peers[i], ARP_REQUEST);
+		if (fg_mac_known(peers[i].mac))
+			rewrite(r, peers[i].mac);
+		else /* to one MAC it could be for anybody */
+			fg_is(r, FG_SRC_LINK, 0, fg_mac_broadcast, 6);
 	}
 }
 
@@ -141,16 +139,13 @@ static void tcp4(const struct fg_filter_guest *g, const struct fg_filter_server 
 		 enum fg_dir dir, struct fg_ruleset *set)
 {
 	bool out = dir == FG_DIR_FROM_GUEST;
-	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 	uint8_t link[6];
 
 	fg_server_link(g, s, link);
-	if (!out)
-		fg_is(r, FG_SRC_LINK, 0, mac, 6);
-	else if (fg_mac_known(link))
-		fg_is(r, FG_SRC_LINK, 0, link, 6);
-	else
-		fg_is_unicast(r);
+	if (!fg_mac_known(link)) /* whoever has the frame's MAC would get it, be he the server or not */
+		return;
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
+	fg_is(r, FG_SRC_LINK, 0, out ? link : mac, 6);
 	if (!out && fg_mac_known(s->mac)) /* not a gateway's: it may send from another MAC than it answers for (VRRP) */
 		fg_is(r, FG_SRC_LINK, 6, s->mac, 6);
 	fg_is8(r, FG_SRC_NET, IP4_PROTO, IPPROTO_TCP);
@@ -241,6 +236,7 @@ static void ip4_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct
 {
 	bool out = dir == FG_DIR_FROM_GUEST;
 	const uint8_t tcp = IPPROTO_TCP;
+	uint8_t link[6];
 	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 
 	fg_is_not(r, FG_SRC_NET, IP4_PROTO, &tcp, 1);
@@ -251,7 +247,8 @@ static void ip4_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct
 		r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 		fg_is(r, FG_SRC_NET, out ? IP4_DADDR : IP4_SADDR, &g->servers[i].address.v4, 4);
 		fg_is16(r, FG_SRC_TRANSPORT, out ? 2 : 0, g->servers[i].port);
-		fg_drop(r, "wrong-mac");
+		fg_server_link(g, &g->servers[i], link);
+		fg_drop(r, fg_mac_known(link) ? "wrong-mac" : "mac-unknown");
 		r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 		fg_is(r, FG_SRC_NET, out ? IP4_DADDR : IP4_SADDR, &g->servers[i].address.v4, 4);
 		fg_drop(r, "wrong-port");

@@ -22,16 +22,13 @@ static void tcp6(const struct fg_filter_guest *g, const struct fg_filter_server 
 		 enum fg_dir dir, struct fg_ruleset *set)
 {
 	bool out = dir == FG_DIR_FROM_GUEST;
-	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP6);
 	uint8_t link[6];
 
 	fg_server_link(g, s, link);
-	if (!out)
-		fg_is(r, FG_SRC_LINK, 0, mac, 6);
-	else if (fg_mac_known(link))
-		fg_is(r, FG_SRC_LINK, 0, link, 6);
-	else
-		fg_is_unicast(r);
+	if (!fg_mac_known(link)) /* whoever has the frame's MAC would get it, be he the server or not */
+		return;
+	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP6);
+	fg_is(r, FG_SRC_LINK, 0, out ? link : mac, 6);
 	if (!out && fg_mac_known(s->mac))
 		fg_is(r, FG_SRC_LINK, 6, s->mac, 6);
 	fg_is8(r, FG_SRC_NET, IP6_NEXT, IPPROTO_TCP); /* directly after the base header */
@@ -96,16 +93,15 @@ static void nd_from_guest(const struct fg_peer *peers, size_t n, const uint8_t m
 	fg_drop(r, "spoofed-neighbour");
 	for (size_t i = 0; i < n; i++) {
 		const struct in6_addr *a = &peers[i].address.v6, sn = fg_solicited_node(a);
-		for (int k = 0; k < 3; k++) { /* solicitation to the group, to the address; advertisement */
+		/* Solicitation to the group, to the address; advertisement.  To one MAC it could be for anybody. */
+		for (int k = 0; k < (fg_mac_known(peers[i].mac) ? 3 : 1); k++) {
 			r = fg_rule_add(set, FG_DIR_FROM_GUEST, FG_CHAIN_ND);
 			if (fg_mac_known(peers[i].mac)) {
 				r->rewrite = true;
 				memcpy(r->dmac, peers[i].mac, 6);
-			} else if (k == 0) {
+			} else {
 				fg_is(r, FG_SRC_LINK, 0, sn_mac, 3);
 				fg_is(r, FG_SRC_LINK, 3, &a->s6_addr[13], 3);
-			} else {
-				fg_is_unicast(r);
 			}
 			fg_is16(r, FG_SRC_NET, ND_TYPE, k < 2 ? ND_SOLICIT : ND_ADVERT);
 			fg_is(r, FG_SRC_NET, IP6_DADDR, k == 0 ? &sn : a, 16);
@@ -152,6 +148,7 @@ static void ip6_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct
 	} kinds[] = { { IPPROTO_ICMPV6, "icmpv6" }, { IPPROTO_UDP, "protocol" }, { IPPROTO_FRAGMENT, "fragment" } };
 	bool out = dir == FG_DIR_FROM_GUEST;
 	const uint8_t tcp = IPPROTO_TCP;
+	uint8_t link[6];
 	struct fg_rule *r;
 
 	for (size_t i = 0; i < FG_COUNT(kinds); i++) {
@@ -168,7 +165,8 @@ static void ip6_reasons(const struct fg_filter_guest *g, enum fg_dir dir, struct
 		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
 		fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &g->servers[i].address.v6, 16);
 		fg_is16(r, FG_SRC_NET, out ? TCP6_DPORT : TCP6_SPORT, g->servers[i].port);
-		fg_drop(r, "wrong-mac");
+		fg_server_link(g, &g->servers[i], link);
+		fg_drop(r, fg_mac_known(link) ? "wrong-mac" : "mac-unknown");
 		r = fg_rule_add(set, dir, FG_CHAIN_IP6);
 		fg_is(r, FG_SRC_NET, out ? IP6_DADDR : IP6_SADDR, &g->servers[i].address.v6, 16);
 		fg_drop(r, "wrong-port");

@@ -38,8 +38,8 @@ struct fg_ip {
 	};
 };
 
-/* mac: the link address to reach it by; all zero = unknown.  Where it is known, the guest's frames to
- * it must carry it, and the guest's ARP requests and solicitations are turned into unicast frames to it, so that nobody
+/* mac: the link address to reach it by; all zero = unknown.  A server without one takes the gateway's of its family; where
+ * that is not known either, no IP passes.  The guest's frames to it must carry it, and the guest's ARP requests and solicitations are turned into unicast frames to it, so that nobody
  * else on the link sees one frame of an isolated guest. */
 struct fg_filter_server {
 	struct fg_ip address;

@@ -17,6 +17,7 @@ HOSTS = {"guest": ("10.0.0.2", "2001:db8::2", GM), "server": ("10.0.0.1", "2001:
 PORT = 443
 GUEST = ["--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--ip", "10.0.0.2", "--ip", "2001:db8::2",
          "--server", "10.0.0.1:443", "--server", "[2001:db8::1]:443"]
+KNOWN = ["--server-mac", SM]
 SECONDS = float(os.environ.get("FG_FLOW_SECONDS", "2"))  # of each transfer at full speed; 60 for the record
 
 
@@ -133,7 +134,7 @@ def open_connections(tap, net):
         from_other = connect(net, "other", "guest", v, 22)
         tap.ok(echo(to_other, b"before") and echo(to_server, b"before") and echo(from_other, b"before"),
                "%s: connections to server and other host, and from it, before isolation" % name)
-        net.filter.ok("isolate", *GUEST)
+        net.filter.ok("isolate", *GUEST, *KNOWN)
         to_other.sendall(b"after")
         from_other.sendall(b"after")
         tap.ok(echo(to_server, b"after"), "%s: the connection to the server goes on" % name)
@@ -154,26 +155,31 @@ def open_connections(tap, net):
 
 
 def neighbours(tap, net):
-    """Resolution from nothing, by the guest and by the server, with and without known MACs."""
-    for known in (True, False):
-        net.filter.ok("isolate", *GUEST, *(["--server-mac", SM] if known else []))
-        for v, name in ((0, "ARP"), (1, "neighbour discovery")):
-            for who in ("guest", "server"):
-                net.forget_neighbours()
-                if who == "server":  # makes the server resolve the guest before the guest says anything
-                    refused(net, "server", "guest", v, 22)
-                try:
-                    ok = echo(connect(net, "guest", "server", v), b"x")
-                except OSError as e:
-                    ok = e
-                tap.ok(ok is True, "%s begun by the %s, server's MAC %s" % (name, who, "known" if known else "unknown"), ok)
-        c = connect(net, "guest", "server", 0)
-        for n in net.ns.values():  # renewals: stale entries are probed
-            for line in n.ip("neigh", "show", "dev", "eth0").splitlines():
-                addr = line.split()[0]
-                n.ip("neigh", "change", addr, "dev", "eth0", "nud", "probe", check=False)
-        tap.ok(echo(c, b"renewed"), "renewal of neighbours")
-        c.close()
+    """Resolution from nothing, by the guest and by the server.  Where the server's MAC is not known: that, and no more."""
+    net.filter.ok("isolate", *GUEST)
+    for v, name in ((0, "ARP"), (1, "neighbour discovery")):
+        net.forget_neighbours()
+        cut = refused(net, "guest", "server", v)
+        known = net.ns["guest"].ip("neigh", "show", HOSTS["server"][v], "dev", "eth0")
+        tap.ok(cut and SM in known, "server's MAC unknown: %s by the guest, no connection" % name, known)
+    net.filter.ok("isolate", *GUEST, *KNOWN)
+    for v, name in ((0, "ARP"), (1, "neighbour discovery")):
+        for who in ("guest", "server"):
+            net.forget_neighbours()
+            if who == "server":  # makes the server resolve the guest before the guest says anything
+                refused(net, "server", "guest", v, 22)
+            try:
+                ok = echo(connect(net, "guest", "server", v), b"x")
+            except OSError as e:
+                ok = e
+            tap.ok(ok is True, "%s begun by the %s" % (name, who), ok)
+    c = connect(net, "guest", "server", 0)
+    for n in net.ns.values():  # renewals: stale entries are probed
+        for line in n.ip("neigh", "show", "dev", "eth0").splitlines():
+            addr = line.split()[0]
+            n.ip("neigh", "change", addr, "dev", "eth0", "nud", "probe", check=False)
+    tap.ok(echo(c, b"renewed"), "renewal of neighbours")
+    c.close()
     counted = net.filter.counters()
     tap.ok(not any(n for (way, why), n in counted.items() if why.startswith("spoofed")), "none of it is taken for spoofing", counted)
     net.filter.ok("release", "--guest", UUID)
@@ -186,7 +192,7 @@ def full_speed(tap, net):
             speeds = {}
             for isolated in (False, True):
                 if isolated:
-                    net.filter.ok("isolate", *GUEST, "--server-mac", SM)
+                    net.filter.ok("isolate", *GUEST, *KNOWN)
                 c = connect(net, "guest", "server", v)
                 speeds[isolated], pause = transfer(net, c, word, v, SECONDS if isolated else 1)
                 c.close()

@@ -11,8 +11,9 @@ GL, SL = "fe80::ff:fe00:1", "fe80::ff:fe00:9"  # of their MACs
 PORT = 443
 Z = b"\0" * 6
 
+MARKER4, MARKER_PORT = "10.0.0.9", 444  # a second server of the same machine: its frames mark the end of what was sent before
 GUEST = ["--guest", UUID, "--dev", "vif1.0", "--mac", "02:00:00:00:00:01", "--ip", G4, "--ip", G6,
-         "--server", "%s:%d" % (S4, PORT), "--server", "[%s]:%d" % (S6, PORT), "--gateway", W4, "--gateway", W6]
+         "--server", "%s:%d" % (MARKER4, MARKER_PORT), "--server-mac", "02:00:00:00:00:09", "--server", "%s:%d" % (S4, PORT), "--server", "[%s]:%d" % (S6, PORT), "--gateway", W4, "--gateway", W6]
 KNOWN = ["--server-mac", "02:00:00:00:00:09", "--gateway-mac", "02:00:00:00:00:fe"]
 
 
@@ -326,6 +327,29 @@ def from_guest_known():
     ]
 
 
+def from_guest_unknown():
+    """Only where no MAC of server or gateway is known: nobody can tell whether a frame to the server's address goes to the server."""
+    return [("TCP to the server's address, %s's MAC" % who, build(to), "mac-unknown")
+            for who, to in (("the server", SM), ("another host", OM), ("the gateway", WM), ("nobody", XM), ("zero", Z))
+            for build in (lambda to: e4(t4(), to), lambda to: e6(t6(), to))] + [
+        ("ARP request to another host's MAC", ea(arp(1, GM, G4, Z, S4), OM), "arp"),
+        ("ARP reply to another host's MAC", ea(arp(2, GM, G4, b"secret", S4), OM), "arp"),
+        ("solicitation to another host's MAC", e6(ip6(G6, S6, 58, ns(G6, S6, S6, option(1, GM)), hops=255), OM), "neighbour"),
+        ("solicitation of the group to another host's MAC",
+         e6(ip6(G6, solicited(S6), 58, ns(G6, solicited(S6), S6, option(1, GM)), hops=255), OM), "neighbour"),
+        ("advertisement to another host's MAC", e6(ip6(G6, S6, 58, na(G6, S6, G6, option(2, GM)), hops=255), OM), "neighbour")]
+
+
+def to_guest_unknown():
+    return [("TCP from the server's address, %s's MAC" % who, build(frm), "mac-unknown") for who, frm in (("the server", SM), ("another host", OM))
+            for build in (lambda frm: e4(ip4(S4, G4, 6, tcp(S4, G4, PORT, 40000)), GM, frm),
+                          lambda frm: e6(ip6(S6, G6, 6, tcp(S6, G6, PORT, 40000)), GM, frm))]
+
+
+def is_tcp(frame):
+    return (frame[12:14], frame[23:24]) == (b"\x08\0", b"\6") or (frame[12:14], frame[20:21]) == (b"\x86\xdd", b"\6")
+
+
 def from_guest_legit(known):
     """(name, frame sent, frame the server must see)"""
     sn = solicited(S6)
@@ -338,7 +362,7 @@ def from_guest_legit(known):
     marked = bare[:10] + checksum(bare).to_bytes(2, "big") + bare[12:] + t4()[20:]
     q = SM if known else BROADCAST
     g = SM if known else group_mac(sn)
-    return [
+    to_one = [
         ("TCP over IPv4", e4(t4()), e4(t4())),
         ("TCP over IPv4, don't fragment", e4(t4(frag=0x4000)), e4(t4(frag=0x4000))),
         ("TCP over IPv4, padded to 60 bytes", e4(t4() + b"\0" * 6), e4(t4() + b"\0" * 6)),
@@ -347,18 +371,21 @@ def from_guest_legit(known):
         ("TCP with class and congestion bits", e4(marked), e4(marked)),
         ("TCP, urgent", e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, flags=0x38))), e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, flags=0x38)))),
         ("TCP, no flags", e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, flags=0))), e4(ip4(G4, S4, 6, tcp(G4, S4, 40000, PORT, flags=0)))),
+        ("ARP request, unicast", ea(request, SM), ea(request, SM)),
+        ("ARP reply", ea(reply, SM), ea(reply, SM)),
+        ("unicast solicitation without option", e6(probe), e6(probe)),
+        ("advertisement", e6(answer), e6(answer)),
+        ("ARP request, unicast, to the known MAC", ea(arp(1, GM, G4, SM, S4), SM), ea(arp(1, GM, G4, SM, S4), SM)),
+    ]
+    return (to_one if known else []) + [
         ("ARP request", ea(request), ea(request, q)),
         ("ARP request, padded to 60 bytes", ea(request + b"\0" * 18), ea(request + b"\0" * 18, q)),
         ("ARP request, padded as in a tagged frame", ea(request + b"\0" * 14), ea(request + b"\0" * 14, q)),
-        ("ARP request, unicast", ea(request, SM), ea(request, SM)),
         ("ARP request, target MAC broadcast", ea(arp(1, GM, G4, BROADCAST, S4)), ea(arp(1, GM, G4, BROADCAST, S4), q)),
         ("ARP probe", ea(arp(1, GM, "0.0.0.0", Z, S4)), ea(arp(1, GM, "0.0.0.0", Z, S4), q)),
-        ("ARP reply", ea(reply, SM), ea(reply, SM)),
         ("solicitation", e6(ask, group_mac(sn)), e6(ask, g)),
         ("solicitation from the link-local address", e6(ask_local, group_mac(sn)), e6(ask_local, g)),
-        ("unicast solicitation without option", e6(probe), e6(probe)),
-        ("advertisement", e6(answer), e6(answer)),
-    ] + ([("ARP request, unicast, to the known MAC", ea(arp(1, GM, G4, SM, S4), SM), ea(arp(1, GM, G4, SM, S4), SM))] if known else [])
+    ]
 
 
 def to_guest_hostile():
@@ -536,8 +563,6 @@ def to_guest_known():
 def to_guest_legit(known):
     sn, gl = solicited(G6), solicited(GL)
     out = [
-        ("TCP over IPv4", e4(ip4(S4, G4, 6, tcp(S4, G4, PORT, 40000, flags=0x12)), GM, SM)),
-        ("TCP over IPv6", e6(ip6(S6, G6, 6, tcp(S6, G6, PORT, 40000, flags=0x12)), GM, SM)),
         ("ARP request", ea(arp(1, SM, S4, Z, G4), BROADCAST, SM)),
         ("ARP request, padded to 60 bytes", ea(arp(1, SM, S4, Z, G4) + b"\0" * 18, BROADCAST, SM)),
         ("ARP request, unicast", ea(arp(1, SM, S4, Z, G4), GM, SM)),
@@ -553,6 +578,7 @@ def to_guest_legit(known):
         ("advertisement of the gateway", e6(ip6(W6, G6, 58, na(W6, G6, W6, option(2, WM), 0xe0000000), hops=255), GM, WM)),
     ]
     if known:  # Linux probes its neighbours from the link-local address
-        out.append(("solicitation from the server's link-local address",
-                    e6(ip6(SL, G6, 58, ns(SL, G6, G6, option(1, SM)), hops=255), GM, SM)))
+        out += [("solicitation from the server's link-local address", e6(ip6(SL, G6, 58, ns(SL, G6, G6, option(1, SM)), hops=255), GM, SM)),
+                ("TCP over IPv4", e4(ip4(S4, G4, 6, tcp(S4, G4, PORT, 40000, flags=0x12)), GM, SM)),
+                ("TCP over IPv6", e6(ip6(S6, G6, 6, tcp(S6, G6, PORT, 40000, flags=0x12)), GM, SM))]
     return out

@@ -368,35 +368,19 @@ END_TEST
 /* What was dropped must be tellable: each reason that docs/filter.md lists is counted somewhere. */
 START_TEST(reasons)
 {
-	static const char *const wanted[] = { "vlan",
-					      "ethertype",
-					      "spoofed-mac",
-					      "wrong-mac",
-					      "arp",
-					      "spoofed-arp",
-					      "ip-options",
-					      "fragment",
-					      "length",
-					      "protocol",
-					      "wrong-port",
-					      "wrong-address",
-					      "extension-header",
-					      "icmpv6",
-					      "neighbour",
-					      "spoofed-neighbour",
-					      "spoofed-address",
-					      "not-the-guest",
-					      "rate",
-					      "pass-tcp",
-					      "pass-arp",
-					      "pass-neighbour",
-					      "pass-dhcp" };
+	static const char *const wanted[] = {
+		"vlan",	     "ethertype",	  "spoofed-mac",     "wrong-mac",	 "mac-unknown",
+		"arp",	     "spoofed-arp",	  "ip-options",	     "fragment",	 "length",
+		"protocol",  "wrong-port",	  "wrong-address",   "extension-header", "icmpv6",
+		"neighbour", "spoofed-neighbour", "spoofed-address", "not-the-guest",	 "rate",
+		"pass-tcp",  "pass-arp",	  "pass-neighbour",  "pass-dhcp"
+	};
 	bool seen[FG_COUNT(wanted)] = { false };
 	struct fg_args a;
 	struct fg_ruleset set;
 
-	ck_assert_int_eq(PARSE(&a, NULL, BASE, "--ip", "10.0.0.2", "--server", "10.0.0.1:443", "--server",
-			       "[2001:db8::1]:443", "--dhcp", "10.0.0.1"),
+	ck_assert_int_eq(PARSE(&a, NULL, BASE, "--ip", "10.0.0.2", "--server", "10.0.0.1:443", "--server-mac",
+			       "02:00:00:00:00:09", "--server", "[2001:db8::1]:443", "--dhcp", "10.0.0.1"),
 			 0);
 	fg_ruleset_build(&a.guest, a.guest.devs[0].mac, 7, &set);
 	for (int d = 0; d < FG_DIR_COUNT; d++)
