@@ -103,7 +103,7 @@ static json_t *net_json(const struct fg_agent_config *config, const struct fg_ne
 			json_object_set_new(net, "gateway", json_string(fg_ip_text(&plan->reach.gateway, ip)));
 	}
 	if (fg_reach_mac_known(plan->reach.mac)) {
-		const struct fg_ip *hop = plan->reach.on_link ? &config->server_address : &plan->reach.gateway;
+		const struct fg_ip *hop = plan->reach.gateway.family ? &plan->reach.gateway : &config->server_address;
 		fg_mac_format(plan->reach.mac, mac);
 		json_array_append_new(neighbours, json_pack("{ss ss}", "address", fg_ip_text(hop, ip), "mac", mac));
 	}

@@ -250,6 +250,13 @@ static void make(struct fg_job *job)
 				      .n_disks = run->n_disks };
 	int rc = run->inspect ? 0 : fg_network_plan(agent, &job->guest, &plan, &err);
 
+	/* The kernel is asking for it since the guest was isolated; without it the filter lets nothing of the fix VM pass. */
+	if (rc == 0 && !run->inspect && !fg_reach_mac_known(plan.reach.mac)) {
+		rc = fg_error_set(&err, FG_EUNREACHABLE,
+				  "%s: the link address of the server or its gateway is not known", plan.nic->bridge);
+		if (fg_job_retry(job, &err, make))
+			return;
+	}
 	if (rc == 0)
 		rc = prepare(job, run->inspect ? NULL : &plan, initrd, &err);
 	if (rc < 0) {

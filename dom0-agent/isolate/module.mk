@@ -13,5 +13,6 @@ tests: $(guard_probe)
 QUICK_TESTS += test/netns/guard.py
 
 $(eval $(call unit_test,unit/dom0-agent/isolate/test_counters,test/unit/dom0-agent/isolate/test_counters.c,$(guard_tested),$(guard_pkgs)))
+$(eval $(call unit_test,unit/dom0-agent/isolate/test_reach,test/unit/dom0-agent/isolate/test_reach.c,$(guard_tested),$(guard_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/isolate/test_window,test/unit/dom0-agent/isolate/test_window.c $(agent_fakes),$(agent_tested),$(agent_test_pkgs)))
 $(eval $(call unit_test,unit/dom0-agent/isolate/test_window_limit,test/unit/dom0-agent/isolate/test_window_limit.c,$(guard_tested),$(guard_pkgs)))

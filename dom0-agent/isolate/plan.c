@@ -81,9 +81,10 @@ int fg_isolate_plan(const struct fg_agent_config *config, const struct fg_guest 
 		g->n_addresses = 0;
 	plan->server.address = config->server_address;
 	plan->server.port = config->server_port;
-	memcpy(plan->server.mac, reach.mac, 6); /* next hop: what its frames are addressed to */
 	g->n_servers = 1;
-	if (reach.gateway.family) {
+	if (!reach.gateway.family) {
+		memcpy(plan->server.mac, reach.mac, 6);
+	} else { /* not the server's own: what a gateway sends may come from another MAC (docs/filter.md) */
 		plan->gateways[0].address = reach.gateway;
 		memcpy(plan->gateways[0].mac, reach.mac, 6);
 		g->n_gateways = 1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "reach.h"
 
+#include <lib/log.h>
 #include <lib/util.h>
 
 #include <arpa/inet.h>
@@ -9,6 +10,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <netpacket/packet.h>
 #include <string.h>
 
 /* Answer of the kernel to "which way to the server?" */
@@ -151,7 +153,7 @@ static int on_neighbour(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-/* Zero where dom0 has not spoken with it lately. */
+/* Zero where dom0 has not spoken with it lately: see resolve. */
 static int find_mac(unsigned ifindex, const struct fg_ip *ip, uint8_t mac[6], struct fg_error *err)
 {
 	char buf[512];
@@ -168,6 +170,75 @@ static int find_mac(unsigned ifindex, const struct fg_ip *ip, uint8_t mac[6], st
 	if (rc == 0 && n.found)
 		memcpy(mac, n.mac, 6);
 	return rc;
+}
+
+/* Let the kernel resolve it, as if it had something to send.  Does not wait: the next to ask finds the answer. */
+static int resolve(unsigned ifindex, const struct fg_ip *ip, struct fg_error *err)
+{
+	char buf[512];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	size_t len;
+	const void *bytes = ip_bytes(ip, &len);
+
+	nlh->nlmsg_type = RTM_NEWNEIGH;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE;
+	nlh->nlmsg_seq = 1;
+	struct ndmsg *ndm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ndm));
+	ndm->ndm_family = (unsigned char)ip->family;
+	ndm->ndm_ifindex = (int)ifindex;
+	ndm->ndm_flags = NTF_USE;
+	mnl_attr_put(nlh, NDA_DST, len, bytes);
+	return ask(nlh, NULL, NULL, err);
+}
+
+static bool is_own(const struct ifaddrs *i, const struct fg_ip *ip)
+{
+	const struct sockaddr *a = i->ifa_addr;
+
+	if (!a || a->sa_family != ip->family)
+		return false;
+	if (a->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr == ip->v4.s_addr;
+	return IN6_ARE_ADDR_EQUAL(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, &ip->v6);
+}
+
+/* dom0 itself is the server or the gateway: it answers with the bridge's MAC, on whatever interface the address is. */
+static bool own_mac(const char *bridge, const struct fg_ip *ip, uint8_t mac[6])
+{
+	struct ifaddrs *list = NULL;
+	bool own = false, found = false;
+
+	if (getifaddrs(&list) < 0)
+		return false;
+	for (const struct ifaddrs *i = list; i; i = i->ifa_next)
+		own |= is_own(i, ip);
+	for (const struct ifaddrs *i = list; own && !found && i; i = i->ifa_next) {
+		const struct sockaddr_ll *ll = (const void *)i->ifa_addr;
+		found = ll && ll->sll_family == AF_PACKET && ll->sll_halen == 6 && strcmp(i->ifa_name, bridge) == 0;
+		if (found)
+			memcpy(mac, ll->sll_addr, 6);
+	}
+	freeifaddrs(list);
+	return found;
+}
+
+/* Not known is no error: the filter lets no IP pass then. */
+static int link_address(const char *bridge, unsigned ifindex, const struct fg_ip *hop, uint8_t mac[6],
+			struct fg_error *err)
+{
+	struct fg_error why = FG_ERROR_INIT;
+	char text[INET6_ADDRSTRLEN];
+
+	if (!ifindex || own_mac(bridge, hop, mac))
+		return 0;
+	if (find_mac(ifindex, hop, mac, err) < 0)
+		return -FG_EUNREACHABLE;
+	if (fg_reach_mac_known(mac))
+		return 0;
+	int rc = resolve(ifindex, hop, &why);
+	fg_log_warn("the link address of %s on %s is not known, so nothing but ARP passes: %s", fg_ip_text(hop, text),
+		    bridge, rc < 0 ? why.text : "asked for it");
+	return 0;
 }
 
 static unsigned mask_length(const struct sockaddr *mask, int family)
@@ -229,17 +300,16 @@ int fg_reach_find(const struct fg_agent_config *config, const char *bridge, stru
 	unsigned ifindex = if_nametoindex(bridge);
 	struct route route = { 0 };
 
-	/* No route, or another interface: the server may still be there from the bridge. Then nothing is known of it. */
+	/* No route, or another interface: the server may still be there from the bridge, by a gateway that is configured or on
+	 * the link, if it answers there. */
 	bool routed = find_route(&config->server_address, &route, NULL) == 0;
 	if (routed && ifindex && route.oif == ifindex) {
 		reach.on_link = route.gateway.family == 0;
 		reach.gateway = route.gateway;
 	}
 	apply_config(config, bridge, &reach);
-	const struct fg_ip *hop = reach.gateway.family ? &reach.gateway
-				  : reach.on_link      ? &config->server_address
-						       : NULL;
-	if (hop && ifindex && find_mac(ifindex, hop, reach.mac, err) < 0)
+	const struct fg_ip *hop = reach.gateway.family ? &reach.gateway : &config->server_address;
+	if (link_address(bridge, ifindex, hop, reach.mac, err) < 0)
 		return -FG_EUNREACHABLE;
 	*out = reach;
 	return 0;

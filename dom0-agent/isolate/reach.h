@@ -11,7 +11,7 @@
 
 struct fg_reach {
 	bool on_link; /* the server is on the bridge's link */
-	uint8_t mac[6]; /* next hop: the server's or the gateway's; zero = not known */
+	uint8_t mac[6]; /* next hop: the server's or the gateway's; zero = not known yet, the kernel was made to ask */
 	struct fg_ip gateway; /* family 0: none, or not known */
 	unsigned prefix; /* length of the link's prefix, of the server's family; 0 = not known */
 };
