@@ -225,6 +225,10 @@ static int reach(const struct fg_agent_config *config, const char *bridge, struc
 	(void)bridge;
 	(void)err;
 	*out = (struct fg_reach){ .on_link = true, .mac = { 2, 0, 0, 0, 0, 2 }, .prefix = 24 };
+	if (fake_the_world->link_unknown > 0) {
+		fake_the_world->link_unknown--;
+		memset(out->mac, 0, sizeof(out->mac));
+	}
 	return 0;
 }
 

@@ -99,6 +99,7 @@ struct fake_world {
 	unsigned n_offers;
 	bool server_down, head_untrusted, head_of_another, copy_differs;
 	int catalogue_version; /* of the catalogue that fixgate-net goes by, less 1 */
+	unsigned link_unknown; /* times that the server's link address is not known yet */
 	bool nic_comes; /* a second NIC is plugged in while the first filter is installed */
 	int64_t acks_held;
 	enum fake_happening happens;

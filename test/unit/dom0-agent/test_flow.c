@@ -460,6 +460,28 @@ START_TEST(nic_that_comes_meanwhile_is_cut_off_too)
 }
 END_TEST
 
+START_TEST(link_address_that_comes_later_is_waited_for)
+{
+	w->link_unknown = 2;
+	fake_offer(w, FAKE_WEB1, 1);
+	run();
+	expect("done", NULL);
+	expect_running(false, 1100);
+	ck_assert_uint_eq(w->vms_made, 1);
+}
+END_TEST
+
+START_TEST(link_address_that_never_comes)
+{
+	w->link_unknown = 1000;
+	fake_offer(w, FAKE_WEB1, 1);
+	run();
+	expect_running(true, 100);
+	ck_assert_uint_eq(w->vms_made, 0);
+	ck_assert_str_eq(fake_last_state(w, FAKE_WEB1), "failed");
+}
+END_TEST
+
 START_TEST(several_disks)
 {
 	fake_guest(w, FAKE_WEB1)->disk_readonly2 = true;
@@ -550,6 +572,8 @@ int main(void)
 	tcase_add_test(t, guest_that_was_paused_stays_paused);
 	tcase_add_test(t, guest_that_does_not_stop_runs_on_isolated);
 	tcase_add_test(t, nic_that_comes_meanwhile_is_cut_off_too);
+	tcase_add_test(t, link_address_that_comes_later_is_waited_for);
+	tcase_add_test(t, link_address_that_never_comes);
 	tcase_add_test(t, several_disks);
 	tcase_add_test(t, store_that_overflowed_rolls_back);
 	tcase_add_test(t, merge_that_breaks_is_held_and_the_guest_stays_off);
