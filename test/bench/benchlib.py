@@ -16,7 +16,7 @@ PACKETS = os.path.join(os.path.dirname(BIN), "bench", "packet_rate")
 # the guest of the bench; filter_bench's guest number 0 is the same
 UUID = "0f19a000-0000-4000-8000-000000000001"
 MAC, IP = "00:16:3e:00:00:00", "10.0.0.16"
-SERVER, PORT = "10.255.0.2", 8443
+SERVER, SERVER_MAC, PORT = "10.255.0.2", "00:16:3e:ff:00:02", 8443
 DEVS = ("vif1.0", "vif1.0-emu")
 
 
@@ -37,7 +37,7 @@ def links(lines, ns=None):
 
 def isolate_args(uuid, devs, mac=MAC, ip=IP, port=PORT, rate=None):
     out = ["isolate", "--guest", uuid, "--dev", ",".join(devs), "--mac", mac, "--ip", ip,
-           "--server", "%s:%d" % (SERVER, port)]
+           "--server", "%s:%d" % (SERVER, port), "--server-mac", SERVER_MAC]
     return out + (["--rate", str(rate)] if rate else [])
 
 

@@ -79,6 +79,8 @@ static int must(int rc, const struct fg_error *err, const char *what)
 	exit(1);
 }
 
+static const uint8_t server_mac[6] = { 0x00, 0x16, 0x3e, 0xff, 0x00, 0x02 };
+
 /* Guest number i: 10.0.0.0/8 by number, server 10.255.0.2:8443. */
 static void fill_guest(struct fg_filter_guest *g, unsigned i, struct fg_filter_dev *devs, size_t n_devs)
 {
@@ -97,6 +99,7 @@ static void fill_guest(struct fg_filter_guest *g, unsigned i, struct fg_filter_d
 	g->n_servers = 1;
 	g->servers[0].address = (struct fg_ip){ .family = AF_INET, .v4.s_addr = htonl(0x0aff0002U) };
 	g->servers[0].port = 8443;
+	memcpy(g->servers[0].mac, server_mac, 6);
 }
 
 static void empty_batch(struct fg_netlink *nl)

@@ -10,10 +10,9 @@ import json
 import os
 import subprocess
 
-from benchlib import FILTER, BENCH, IP, MAC, PACKETS, PORT, SERVER, UUID, Samples, goal, isolate_args, links, sh, table
+from benchlib import FILTER, BENCH, IP, MAC, PACKETS, PORT, SERVER, SERVER_MAC, UUID, Samples, goal, isolate_args, links, sh, table
 
 NS = "fgbench-guest"
-SERVER_MAC = "00:16:3e:ff:00:02"
 OTHERS = 1000
 NO_LIMIT = 100000000
 CONTROL = "not filtered, a second time (control)"
