@@ -40,6 +40,7 @@ static void tcp6(const struct fg_filter_guest *g, const struct fg_filter_server 
 
 static void nd_shape(struct fg_ruleset *set, enum fg_dir dir)
 {
+	static const uint8_t zero[4];
 	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ND);
 
 	fg_is_not16(r, FG_SRC_NET, IP6_LENGTH, ND_BARE); /* no option, or one link-layer address */
@@ -56,7 +57,7 @@ static void nd_shape(struct fg_ruleset *set, enum fg_dir dir)
 	/* "Reserved … MUST be initialized to zero by the sender": RFC 4861, 4.3 and 4.4 */
 	r = fg_rule_add(set, dir, FG_CHAIN_ND);
 	fg_is16(r, FG_SRC_NET, ND_TYPE, ND_SOLICIT);
-	fg_bits32(r, FG_SRC_NET, FG_CMP_NEQ, ND_FLAGS, 0xffffffff);
+	fg_is_not(r, FG_SRC_NET, ND_FLAGS, zero, sizeof(zero));
 	fg_drop(r, "neighbour");
 	r = fg_rule_add(set, dir, FG_CHAIN_ND);
 	fg_is16(r, FG_SRC_NET, ND_TYPE, ND_ADVERT);
