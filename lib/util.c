@@ -52,6 +52,36 @@ int fg_hex_decode(const char *hex, void *out, size_t len, struct fg_error *err)
 	return 0;
 }
 
+/* Length of the sequence at p, 0 if it is none: shortest form, no surrogates, at most U+10FFFF. */
+static size_t utf8_length(const unsigned char *p)
+{
+	unsigned low = 0x80, high = 0xbf; /* of the second byte */
+	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+
+	if (p[0] == 0xe0)
+		low = 0xa0;
+	else if (p[0] == 0xed)
+		high = 0x9f;
+	else if (p[0] == 0xf0)
+		low = 0x90;
+	else if (p[0] == 0xf4)
+		high = 0x8f;
+	for (size_t i = 1; i < len; i++, low = 0x80, high = 0xbf)
+		if (p[i] < low || p[i] > high) /* the NUL too */
+			return 0;
+	return len;
+}
+
+void fg_utf8_clean(char *text)
+{
+	while (*text) {
+		size_t len = utf8_length((const unsigned char *)text);
+		if (!len)
+			*text = '?';
+		text += len ? len : 1;
+	}
+}
+
 void fg_random_bytes(void *out, size_t len)
 {
 	uint8_t *p = out;

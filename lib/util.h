@@ -54,6 +54,8 @@ int fg_hex_decode(const char *hex, void *out, size_t len, struct fg_error *err) 
 
 #define FG_UUID_TEXT 37
 void fg_uuid_new(char out[FG_UUID_TEXT]);
+/* Bytes that are no UTF-8 (RFC 3629) become '?'. */
+void fg_utf8_clean(char *text);
 /* 8-4-4-4-12 hex; out is lower case. */
 int fg_uuid_parse(const char *text, char out[FG_UUID_TEXT], struct fg_error *err) FG_MUST_CHECK;
 /* Six hex pairs, ':' between. */

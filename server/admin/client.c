@@ -169,7 +169,7 @@ int fg_admin_each_page(struct fg_admin *a, const char *path, const char *key, co
 		fg_autojson json_t *answer = NULL;
 		rc = fg_admin_call(a, "GET", page, NULL, &answer, err);
 		if (rc == 0)
-			rc = fn(json_object_get(answer, key), arg, err);
+			rc = fn(key ? json_object_get(answer, key) : answer, arg, err);
 		free(next);
 		next = rc == 0 ? next_of(answer) : NULL;
 	} while (next);

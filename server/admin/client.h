@@ -29,7 +29,7 @@ int fg_admin_put_part(struct fg_admin *admin, const char *path, const void *byte
 
 /*
  * GET page after page: path (with or without query), from after (or NULL), then with "after=<next>" while the answers have "next".  page gets each
- * answer's list under key; it returns 1 to stop, < 0 when it fails.
+ * answer's list under key (NULL: the answer itself); it returns 1 to stop, < 0 when it fails.
  */
 typedef int (*fg_admin_page_fn)(const json_t *list, void *arg, struct fg_error *err);
 int fg_admin_each_page(struct fg_admin *admin, const char *path, const char *key, const char *after,

@@ -8,6 +8,27 @@
 #define OFFER_GUESTS_MAX 10000
 #define PAGE_MAX 1000
 
+/* One page of an answer. */
+struct page {
+	json_t *list;
+	int64_t last;
+	size_t n; /* rows read */
+	bool broken; /* one of them could not be given out: better no answer than one without it */
+};
+
+static void page_add(struct page *page, int64_t number, json_t *item)
+{
+	page->last = number;
+	page->n++;
+	if (!item || json_array_append_new(page->list, item) < 0)
+		page->broken = true;
+}
+
+static int page_end(const struct page *page, struct fg_error *err)
+{
+	return page->broken ? fg_error_set(err, FG_EBUG, "a row near %" PRId64 " is no JSON", page->last) : 0;
+}
+
 /* ---- GET /v1/fixes ---- */
 
 static void add_fix(const struct fg_store_fix *f, void *arg)
@@ -21,20 +42,23 @@ static void add_fix(const struct fg_store_fix *f, void *arg)
 
 	fg_time_format(f->published_s, published);
 	fg_time_format(f->expires_s, expires);
-	json_array_append_new(
-		arg, json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:o}", "fix", f->id, "version",
-			       (json_int_t)f->version, "title", f->title, "severity", f->severity, "digest", f->digest,
-			       "bytes", (json_int_t)f->bytes, "published", published, "expires", expires, "added_ms",
-			       (json_int_t)f->added_ms, "offered", (json_int_t)f->offered, "clients", clients));
+	page_add(arg, 0,
+		 json_pack("{s:s, s:I, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:o}", "fix", f->id, "version",
+			   (json_int_t)f->version, "title", f->title, "severity", f->severity, "digest", f->digest,
+			   "bytes", (json_int_t)f->bytes, "published", published, "expires", expires, "added_ms",
+			   (json_int_t)f->added_ms, "offered", (json_int_t)f->offered, "clients", clients));
 }
 
 int fg_api_fixes(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
 {
 	struct fg_api *api = ctx;
 	fg_autojson json_t *list = json_array();
-	int rc = fg_store_fixes(api->store, add_fix, list, err);
+	struct page page = { .list = list };
+	int rc = fg_store_fixes(api->store, add_fix, &page, err);
 
 	(void)req;
+	if (rc == 0)
+		rc = page_end(&page, err);
 	if (rc < 0)
 		return rc;
 	*answer = json_pack("{s:O}", "fixes", list);
@@ -133,67 +157,82 @@ int fg_api_offer(struct fg_request *req, void *ctx, json_t **answer, struct fg_e
 
 /* ---- GET /v1/offers as administrator ---- */
 
-struct page {
-	json_t *list;
-	int64_t last;
-};
-
 static void add_offer(const struct fg_store_offer *o, void *arg)
 {
-	struct page *page = arg;
-
-	page->last = o->seq;
-	json_array_append_new(page->list,
-			      json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:b}", "seq", (json_int_t)o->seq,
-					"guest", o->guest, "name", o->name, "host", o->host, "fix", o->fix, "version",
-					(json_int_t)o->version, "digest", o->digest, "by", o->who, "at_ms",
-					(json_int_t)o->at_ms, "force", (int)o->force));
+	page_add(arg, o->seq,
+		 json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:b}", "seq", (json_int_t)o->seq, "guest",
+			   o->guest, "name", o->name, "host", o->host, "fix", o->fix, "version", (json_int_t)o->version,
+			   "digest", o->digest, "by", o->who, "at_ms", (json_int_t)o->at_ms, "force", (int)o->force));
 }
 
 int fg_api_offers_all(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
 {
 	struct fg_api *api = ctx;
 	fg_autojson json_t *list = json_array();
-	struct page page = { list, 0 };
+	struct page page = { .list = list };
 	int64_t after = 0;
 	int rc = fg_request_query_int(req, "after", 0, INT64_MAX, 0, &after, err);
 
 	if (rc == 0)
 		rc = fg_store_offers(api->store, after, PAGE_MAX, add_offer, &page, err);
+	if (rc == 0)
+		rc = page_end(&page, err);
 	if (rc < 0)
 		return rc;
 	*answer = json_pack("{s:O}", "offers", list);
-	if (json_array_size(list) == PAGE_MAX)
+	if (page.n == PAGE_MAX)
 		json_object_set_new(*answer, "next", json_integer(page.last));
 	return 200;
 }
 
 /* ---- GET /v1/audit ---- */
 
+/* What is no UTF-8 comes readable, and exactly in hex beside it: the hash was made of these bytes. */
+static void set_text(json_t *entry, const char *key, const char *hex_key, const char *text)
+{
+	json_t *value = json_string(text);
+
+	if (!value) {
+		fg_autofree char *clean = fg_strdup(text);
+		fg_autofree char *hex = fg_calloc(2 * strlen(text) + 1, 1);
+		fg_utf8_clean(clean);
+		fg_hex_encode(text, strlen(text), hex);
+		value = json_string(clean);
+		json_object_set_new(entry, hex_key, json_string(hex));
+	}
+	json_object_set_new(entry, key, value);
+}
+
 static void add_entry(const struct fg_store_audit *e, void *arg)
 {
-	struct page *page = arg;
+	json_t *entry = json_pack("{s:I, s:I}", "n", (json_int_t)e->n, "at_ms", (json_int_t)e->at_ms);
 
-	page->last = e->n;
-	json_array_append_new(page->list, json_pack("{s:I, s:I, s:s, s:s, s:s, s:s}", "n", (json_int_t)e->n, "at_ms",
-						    (json_int_t)e->at_ms, "who", e->who, "what", e->what, "detail",
-						    e->detail, "hash", e->hash));
+	set_text(entry, "who", "who_hex", e->who);
+	set_text(entry, "what", "what_hex", e->what);
+	set_text(entry, "detail", "detail_hex", e->detail);
+	set_text(entry, "hash", "hash_hex", e->hash);
+	page_add(arg, e->n, entry);
 }
 
 int fg_api_audit(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
 {
 	struct fg_api *api = ctx;
 	fg_autojson json_t *list = json_array();
-	struct page page = { list, 0 };
-	int64_t after = 0;
+	struct page page = { .list = list };
+	int64_t after = 0, newest = 0;
 	int rc = fg_request_query_int(req, "after", 0, INT64_MAX, 0, &after, err);
 
+	/* Before the entries: others may add some meanwhile. */
+	if (rc == 0)
+		rc = fg_store_audit_newest(api->store, &newest, err);
 	if (rc == 0)
 		rc = fg_store_audit_after(api->store, after, PAGE_MAX / 2, add_entry, &page, err);
+	if (rc == 0)
+		rc = page_end(&page, err);
 	if (rc < 0)
 		return rc;
-	*answer = json_pack("{s:O}", "entries", list);
-	if (json_array_size(list) == PAGE_MAX / 2)
+	*answer = json_pack("{s:O, s:I}", "entries", list, "newest", (json_int_t)newest);
+	if (page.n == PAGE_MAX / 2)
 		json_object_set_new(*answer, "next", json_integer(page.last));
 	return 200;
 }

@@ -37,3 +37,11 @@ int fg_audit_chain_next(struct fg_audit_chain *chain, const struct fg_store_audi
 	memcpy(chain->hash, hash, sizeof(hash));
 	return 0;
 }
+
+int fg_audit_chain_end(const struct fg_audit_chain *chain, int64_t newest, struct fg_error *err)
+{
+	if (chain->n >= newest)
+		return 0;
+	return fg_error_set(err, FG_EDIFFERS, "the log was cut off: entries %" PRId64 " to %" PRId64 " are missing",
+			    chain->n + 1, newest);
+}

@@ -177,11 +177,12 @@ static int audit_append(struct fg_store *store, int64_t now_ms, const char *who,
 int fg_sqlite_audit(struct fg_store *store, int64_t now_ms, const char *who, const char *what, struct fg_error *err,
 		    const char *fmt, ...)
 {
-	char detail[1024];
+	fg_autofree char *detail = NULL;
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(detail, sizeof(detail), fmt, ap);
+	if (vasprintf(&detail, fmt, ap) < 0)
+		abort();
 	va_end(ap);
 	return audit_append(store, now_ms, who, what, detail, err);
 }
@@ -215,19 +216,45 @@ int fg_store_audit_after(struct fg_store *store, int64_t after, size_t limit, fg
 	return rc;
 }
 
-int fg_store_audit_verify(struct fg_store *store, int64_t *n, char hash[65], struct fg_error *err)
+int fg_store_audit_newest(struct fg_store *store, int64_t *n, struct fg_error *err)
 {
-	struct fg_audit_chain chain;
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT seq FROM sqlite_sequence WHERE name = 'audit'", "");
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	*n = rc ? fg_db_int(st, 0) : 0;
+	return 0;
+}
+
+static int audit_walk(struct fg_store *store, struct fg_audit_chain *chain, struct fg_error *err)
+{
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc =
 		fg_db_query(&store->db, &st, err, "SELECT n, at_ms, who, what, detail, hash FROM audit ORDER BY n", "");
 
-	fg_audit_chain_init(&chain);
+	fg_audit_chain_init(chain);
 	while (rc == 0 && (rc = fg_db_step(&store->db, st, err)) > 0) {
 		struct fg_store_audit entry = { fg_db_int(st, 0),  fg_db_int(st, 1),  fg_db_text(st, 2),
 						fg_db_text(st, 3), fg_db_text(st, 4), fg_db_text(st, 5) };
-		rc = fg_audit_chain_next(&chain, &entry, err);
+		rc = fg_audit_chain_next(chain, &entry, err);
 	}
+	return rc;
+}
+
+int fg_store_audit_verify(struct fg_store *store, int64_t *n, char hash[65], struct fg_error *err)
+{
+	struct fg_audit_chain chain;
+	int64_t newest = 0;
+	/* Before the entries: others may add some meanwhile. */
+	int rc = fg_store_audit_newest(store, &newest, err);
+
+	if (rc == 0)
+		rc = audit_walk(store, &chain, err);
+	if (rc == 0)
+		rc = fg_audit_chain_end(&chain, newest, err);
 	if (rc < 0)
 		return rc;
 	*n = chain.n;

@@ -256,6 +256,7 @@ struct fg_store_audit {
 	int64_t n, at_ms;
 	const char *who, *what, *detail, *hash;
 };
+/* Texts are the bytes that the hash was made of: those of earlier programs may end within a UTF-8 sequence. */
 typedef void (*fg_store_audit_fn)(const struct fg_store_audit *entry, void *arg);
 void fg_audit_hash(const char *previous, const struct fg_store_audit *entry, char hash[65]);
 /* Entry by entry from the first: DIFFERS names the first that does not follow from the one before. */
@@ -266,6 +267,10 @@ struct fg_audit_chain {
 void fg_audit_chain_init(struct fg_audit_chain *chain);
 int fg_audit_chain_next(struct fg_audit_chain *chain, const struct fg_store_audit *entry,
 			struct fg_error *err) FG_MUST_CHECK;
+/* After the last: DIFFERS if there was an entry up to this number. */
+int fg_audit_chain_end(const struct fg_audit_chain *chain, int64_t newest, struct fg_error *err) FG_MUST_CHECK;
+/* The newest number that was ever given out: also after its entry was deleted. */
+int fg_store_audit_newest(struct fg_store *store, int64_t *n, struct fg_error *err) FG_MUST_CHECK;
 /* The whole log; *n entries, hash of the last (or NULL). */
 int fg_store_audit_verify(struct fg_store *store, int64_t *n, char hash[65], struct fg_error *err) FG_MUST_CHECK;
 int fg_store_audit_add(struct fg_store *store, int64_t now_ms, const char *who, const char *what, const char *detail,

@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rollouts on a real server with simulated hosts: TAP.  FG_BIN names the folder of the programs."""
+import hashlib
 import json
 import os
 import sys
 import time
 
 import fgserver
-from fgserver import AGENT, OPERATOR, OTHER, VIEWER, bundle, guest, ok, run, same
+from fgserver import ADMIN, AGENT, OPERATOR, OTHER, VIEWER, bundle, guest, ok, run, same
 
 GUESTS = 10
 THIRD = "third"
@@ -310,9 +311,49 @@ def test_audit(s):
     same([bad.returncode, "entry 5 was changed" in bad.stderr], [5, True], "a changed entry is named")
     s.query("UPDATE audit SET detail = ? WHERE n = 5", row)
     s.query("DELETE FROM audit WHERE n = ?", last["entries"])
-    same(s.admin("audit", "verify").returncode, 0, "a log that was cut off at its end still verifies")
+    bad = s.admin("audit", "verify", check=False)
+    same([bad.returncode, "cut off" in bad.stderr], [5, True], "so is one that is missing at the end")
+    s.query("UPDATE sqlite_sequence SET seq = ? WHERE name = 'audit'", last["entries"] - 1)
+    same(s.admin("audit", "verify").returncode, 0, "a log that was cut off with its count still verifies")
     cut = s.admin("audit", "verify", "--noted", noted, check=False)
     same([cut.returncode, "cut off" in cut.stderr], [5, True], "but not against the hash that was noted")
+
+
+def audit_append(s, detail):
+    """An entry with these bytes, as a program before this one wrote them."""
+    n, last = s.query("SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1")[0]
+    text = b"%s\n%d\n%d\nold\noutcome\n%s" % (last.encode(), n + 1, 1700000000000, detail)
+    s.query("INSERT INTO audit (n, at_ms, who, what, detail, hash) VALUES (?, 1700000000000, 'old', 'outcome', "
+            "CAST(? AS TEXT), ?)", n + 1, detail, hashlib.sha256(text).hexdigest())
+    return n + 1
+
+
+def test_audit_bytes(s, a):
+    """No report hides the rest of the log: neither a long one nor one that was cut within a character."""
+    long = "x" + "é" * 999
+    s.admin("offer", "--fix", "fix-6", "--guest", "g0", "--force")
+    a.wait()
+    a.report(0, "failed", fix="fix-6", reason=long)
+    detail = s.call(ADMIN, "GET", "/v1/audit").json["entries"][-1]["detail"]
+    ok(detail.endswith(": failed: " + long), "a long reason is audited whole", detail[-80:])
+    cut = b"job x: failed: \xc3\xa9\xc3"
+    n = audit_append(s, cut)
+    entry = s.call(ADMIN, "GET", f"/v1/audit?after={n - 1}").json["entries"][0]
+    same((entry["n"], bytes.fromhex(entry.get("detail_hex", "")), entry["detail"]), (n, cut, "job x: failed: é?"),
+         "one that was cut within a character comes, with its exact bytes")
+    same(s.admin("audit", "verify").returncode, 0, "and the chain holds over it")
+    ok("job x: failed: é?" in s.admin("audit").stdout, "it is printed")
+    # As many as a page has, then the broken one at its very end, and more behind it.
+    while audit_append(s, b"filler") < 499:
+        pass
+    audit_append(s, cut)
+    while n < 520:
+        n = audit_append(s, b"filler")
+    same(json.loads(s.admin("audit", "verify", "--json").stdout)["entries"], 520, "the last of a page ends nothing")
+    s.query("UPDATE audit SET detail = 'nothing' WHERE n = 510")
+    bad = s.admin("audit", "verify", check=False)
+    same([bad.returncode, "entry 510 was changed" in bad.stderr], [5, True], "what comes after it is looked at")
+    s.query("UPDATE audit SET detail = 'filler' WHERE n = 510")
 
 
 def test_backup(s, a, b):
@@ -394,6 +435,7 @@ def tests(s):
     s.enrol(THIRD)
     test_os(s)
     test_backup(s, a, b)
+    test_audit_bytes(s, a)
     test_audit(s)
 
 
