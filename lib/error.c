@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <fixgate/error.h>
 
+#include "util.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +44,7 @@ static void fill(struct fg_error *err, enum fg_error_code code, int sys, const c
 	int used = vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	if (sys && used >= 0 && (size_t)used < sizeof(err->text))
 		snprintf(err->text + used, sizeof(err->text) - (size_t)used, ": %s", strerror(sys));
+	fg_utf8_clean(err->text); /* what was quoted may be anything, and cut anywhere */
 }
 
 int fg_error_set(struct fg_error *err, enum fg_error_code code, const char *fmt, ...)
@@ -79,6 +82,7 @@ int fg_error_wrap(struct fg_error *err, const char *fmt, ...)
 	snprintf(joined + used, sizeof(err->text), ": %s", err->text);
 	joined[sizeof(err->text) - 1] = '\0'; /* a long chain loses its innermost words */
 	memcpy(err->text, joined, sizeof(err->text));
+	fg_utf8_clean(err->text);
 	return -err->code;
 }
 

@@ -51,7 +51,7 @@ enum fg_error_code {
 struct fg_error {
 	int code; /* enum fg_error_code; 0 = no error */
 	int sys; /* errno of the cause, 0 if there is none */
-	char text[512]; /* one line, no newline; "outer: inner: cause" */
+	char text[512]; /* UTF-8, one line, no newline; "outer: inner: cause" */
 };
 
 #define FG_ERROR_INIT                                                                                                  \

@@ -79,7 +79,7 @@ void fg_http_drain(struct fg_http *http, int ms, bool patient, void (*done)(void
 /* All kept requests must have been answered. */
 void fg_http_free(struct fg_http *http);
 
-/* Replies; each ends the request (req is freed).  answer is taken over. */
+/* Replies; each ends the request (req is freed).  answer is taken over; NULL: it could not be made, the reply is 500. */
 void fg_request_reply(struct fg_request *req, int status, json_t *answer);
 void fg_request_fail(struct fg_request *req, const struct fg_error *err);
 /* No body. */

@@ -113,8 +113,18 @@ void fg_request_empty(struct fg_request *req, int status)
 
 void fg_request_reply(struct fg_request *req, int status, json_t *answer)
 {
-	fg_autofree char *text = answer ? fg_json_dump(answer) : NULL;
+	static const char broken[] = "{\"error\":{\"code\":\"bug\",\"text\":\"the server failed; its log says why\"}}";
+	fg_autofree char *text = NULL;
 
+	if (answer) {
+		text = fg_json_dump(answer);
+	} else { /* json_pack refuses what is no UTF-8 */
+		fg_log_err("peer=%s %s: the answer cannot be put together", req->peer.name,
+			   evhttp_request_get_uri(req->ev));
+		text = fg_strdup(broken);
+		if (status < 400)
+			status = HTTP_INTERNAL;
+	}
 	json_decref(answer);
 	fg_request_text(req, status, "application/json", text);
 }

@@ -22,6 +22,51 @@ START_TEST(error_keeps_first_cause_and_wraps_outside_in)
 }
 END_TEST
 
+START_TEST(what_is_no_utf8_is_replaced)
+{
+	static const struct {
+		const char *in, *out;
+	} cases[] = { { "plain", "plain" },
+		      { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
+		      { "a\xc3", "a?" },
+		      { "\xe2\x82z\xff", "??z?" },
+		      { "\xc0\xaf", "??" },
+		      { "\xe0\x80\xaf", "???" },
+		      { "\xed\xa0\x80", "???" },
+		      { "\xed\x9f\xbf\xf4\x8f\xbf\xbf", "\xed\x9f\xbf\xf4\x8f\xbf\xbf" },
+		      { "\xf4\x90\x80\x80", "????" },
+		      { "\xf0\x8f\xbf\xbf", "????" },
+		      { "\x80x", "?x" } };
+
+	for (size_t i = 0; i < FG_COUNT(cases); i++) {
+		fg_autofree char *text = fg_strdup(cases[i].in);
+		fg_utf8_clean(text);
+		ck_assert_str_eq(text, cases[i].out);
+	}
+}
+END_TEST
+
+START_TEST(errors_are_utf8_wherever_they_are_cut)
+{
+	char word[700] = "";
+
+	for (size_t i = 0; i + 2 < sizeof(word); i += 2)
+		memcpy(word + i, "\xc3\xa9", 3);
+	for (int shift = 0; shift < 2; shift++) {
+		struct fg_error err = FG_ERROR_INIT;
+		json_t *text;
+		ck_assert_int_eq(fg_error_set(&err, FG_EFORMAT, "%s%s", shift ? "x" : "", word), -FG_EFORMAT);
+		text = json_string(err.text);
+		ck_assert_ptr_nonnull(text);
+		json_decref(text);
+		fg_error_wrap(&err, "'%.*s'", 3, word);
+		text = json_string(err.text);
+		ck_assert_ptr_nonnull(text);
+		json_decref(text);
+	}
+}
+END_TEST
+
 START_TEST(hex_uuid_mac)
 {
 	uint8_t b[6] = { 9, 9, 9, 9, 9, 9 };
@@ -129,6 +174,8 @@ int main(void)
 	TCase *t = tcase_create("util");
 
 	tcase_add_test(t, error_keeps_first_cause_and_wraps_outside_in);
+	tcase_add_test(t, what_is_no_utf8_is_replaced);
+	tcase_add_test(t, errors_are_utf8_wherever_they_are_cut);
 	tcase_add_test(t, hex_uuid_mac);
 	tcase_add_test(t, times_that_do_not_exist_are_refused);
 	tcase_add_test(t, durable_file_replaces_whole_or_not_at_all);
