@@ -42,6 +42,7 @@ struct parent {
 	sigset_t signals;
 	int lock;
 	bool activated; /* by systemd's sockets */
+	bool checked; /* the database, once: it takes as long as the database is large */
 	int ending; /* signals that said so */
 };
 
@@ -58,7 +59,8 @@ static struct fg_worker worker_of(const struct parent *p, unsigned box)
 				   .metrics = p->metrics,
 				   .box = box,
 				   .leader = p->child[box].leader,
-				   .signer = p->signer != NULL };
+				   .signer = p->signer != NULL,
+				   .check = !p->checked };
 }
 
 static int signer_main(struct parent *p, struct fg_error *err)
@@ -332,6 +334,7 @@ static int start(struct parent *p, struct fg_error *err)
 		rc = sockets_set(p, &p->config, err);
 	if (rc < 0)
 		return rc;
+	p->checked = true;
 	if (p->signer) {
 		p->child[FG_BUS_SIGNER].kind = SIGNER;
 		child_start(p, FG_BUS_SIGNER);

@@ -193,6 +193,8 @@ int fg_worker_prepare(const struct fg_worker *w, struct fg_error *err)
 	struct fg_store *store = NULL;
 	int rc = open_all(w, &ctx, &store, err);
 
+	if (rc == 0 && w->check)
+		rc = fg_store_check(store, err);
 	if (rc == 0)
 		uploads_clean(w);
 	fg_store_close(store);

@@ -23,6 +23,7 @@ struct fg_worker {
 	unsigned box; /* of the bus */
 	bool leader; /* fg_api */
 	bool signer; /* there is one */
+	bool check; /* fg_worker_prepare: read the whole database for damage */
 };
 
 /*

@@ -105,7 +105,7 @@ static int database(const char *dir, struct fg_error *err)
 {
 	fg_autofree char *path = in(dir, FG_SERVER_DB), *admin = in(dir, FG_SERVER_ADMIN_PEM);
 	struct fg_store *store = NULL;
-	int rc = fg_store_open(path, &store, err);
+	int rc = fg_store_create(path, &store, err);
 
 	if (rc == 0)
 		rc = fg_store_audit_add(store, fg_now_ms(), "fixgate-server", "init", "database made", err);

@@ -44,7 +44,7 @@ static int copy_file(const char *from, const char *to, struct fg_error *err)
 
 	if (rc < 0)
 		return rc;
-	rc = fg_db_open(&out, to, err);
+	rc = fg_db_create(&out, to, err);
 	if (rc == 0) {
 		rc = copy(&in, &out, err);
 		/* One file that can be moved about: not in WAL mode. */
@@ -65,7 +65,9 @@ static int check_file(const char *path, struct fg_error *err)
 
 	if (rc < 0)
 		return rc;
-	rc = fg_db_exec(&store->db, "PRAGMA journal_mode=DELETE", err);
+	rc = fg_store_check(store, err);
+	if (rc == 0)
+		rc = fg_db_exec(&store->db, "PRAGMA journal_mode=DELETE", err);
 	if (rc == 0)
 		rc = fg_store_recount(store, err);
 	if (rc == 0)
@@ -203,7 +205,10 @@ static int put_in_place(const char *temp, const char *path, struct fg_error *err
 
 	if (rc < 0)
 		return rc;
-	if (rename(path, kept) < 0 && errno != ENOENT)
+	/* A second name for what is there: at no moment is there no database, which a server would start without. */
+	if (unlink(kept) < 0 && errno != ENOENT)
+		return fg_error_errno(err, FG_EIO, errno, "%s", kept);
+	if (link(path, kept) < 0 && errno != ENOENT)
 		return fg_error_errno(err, FG_EIO, errno, "%s", kept);
 	for (size_t i = 0; i < FG_COUNT(rests); i++) {
 		fg_autofree char *from = fg_asprintf("%s%s", path, rests[i]);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "db.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BUSY_OPEN_MS 5000 /* processes that start together migrate one after the other */
 #define BUSY_MS 2000
@@ -36,9 +38,9 @@ int fg_db_exec(struct fg_db *db, const char *sql, struct fg_error *err)
 	return 0;
 }
 
-int fg_db_open(struct fg_db *db, const char *path, struct fg_error *err)
+static int open_file(struct fg_db *db, const char *path, int create, struct fg_error *err)
 {
-	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+	int flags = SQLITE_OPEN_READWRITE | create | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
 
 	memset(db, 0, sizeof(*db));
 	if (sqlite3_open_v2(path, &db->handle, flags, NULL) != SQLITE_OK) {
@@ -58,6 +60,18 @@ int fg_db_open(struct fg_db *db, const char *path, struct fg_error *err)
 		fg_db_close(db);
 	}
 	return rc;
+}
+
+int fg_db_open(struct fg_db *db, const char *path, struct fg_error *err)
+{
+	if (access(path, F_OK) < 0)
+		return fg_error_errno(err, errno == ENOENT ? FG_ENOTFOUND : FG_EIO, errno, "%s", path);
+	return open_file(db, path, 0, err);
+}
+
+int fg_db_create(struct fg_db *db, const char *path, struct fg_error *err)
+{
+	return open_file(db, path, SQLITE_OPEN_CREATE, err);
 }
 
 void fg_db_close(struct fg_db *db)

@@ -28,7 +28,10 @@ struct fg_db {
 	bool lost; /* the outermost was rolled back by SQLite itself */
 };
 
+/* NOTFOUND if there is no such file. */
 int fg_db_open(struct fg_db *db, const char *path, struct fg_error *err) FG_MUST_CHECK;
+/* The same, but makes the file where there is none. */
+int fg_db_create(struct fg_db *db, const char *path, struct fg_error *err) FG_MUST_CHECK;
 void fg_db_close(struct fg_db *db);
 int fg_db_exec(struct fg_db *db, const char *sql, struct fg_error *err) FG_MUST_CHECK;
 

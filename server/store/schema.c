@@ -108,7 +108,7 @@ static const char *const migrations[] = {
 };
 
 /* PRAGMA user_version too: programs from before the table read it, and must not take a newer schema for theirs. */
-static int version_get(struct fg_db *db, int64_t *version, struct fg_error *err)
+int fg_schema_version(struct fg_db *db, int64_t *version, struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(db, &st, err, "PRAGMA user_version", "");
@@ -140,7 +140,7 @@ int fg_schema_newest(void)
 int fg_schema_migrate_to(struct fg_db *db, int to, struct fg_error *err)
 {
 	int64_t version = 0, newest = fg_schema_newest();
-	int rc = version_get(db, &version, err);
+	int rc = fg_schema_version(db, &version, err);
 
 	if (rc < 0)
 		return rc;
@@ -152,7 +152,7 @@ int fg_schema_migrate_to(struct fg_db *db, int to, struct fg_error *err)
 		if (rc < 0)
 			return rc;
 		/* Another process may have been faster. */
-		rc = version_get(db, &version, err);
+		rc = fg_schema_version(db, &version, err);
 		if (rc == 0 && version < to) {
 			rc = fg_db_exec(db, migrations[version], err);
 			if (rc == 0)

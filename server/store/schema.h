@@ -11,6 +11,8 @@
 #define FG_SCHEMA_TABLE 4
 
 int fg_schema_newest(void);
+/* Of this database; 0: it has no tables. */
+int fg_schema_version(struct fg_db *db, int64_t *version, struct fg_error *err) FG_MUST_CHECK;
 /* To the newest; DIFFERS if the database is of a newer program. */
 int fg_schema_migrate(struct fg_db *db, struct fg_error *err) FG_MUST_CHECK;
 /* For tests: to a version from 1 to the newest. */

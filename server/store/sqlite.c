@@ -3,11 +3,13 @@
 #include "sqlite.h"
 #include "schema.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
-static int check(struct fg_store *store, struct fg_error *err)
+int fg_store_check(struct fg_store *store, struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(&store->db, &st, err, "PRAGMA quick_check(1)", "");
@@ -22,16 +24,28 @@ static int check(struct fg_store *store, struct fg_error *err)
 	return 0;
 }
 
-int fg_store_open(const char *path, struct fg_store **out, struct fg_error *err)
+/* An empty file is what is left of a database, and no new one. */
+static int not_empty(struct fg_store *store, struct fg_error *err)
+{
+	int64_t version = 0;
+	int rc = fg_schema_version(&store->db, &version, err);
+
+	if (rc == 0 && version == 0)
+		rc = fg_error_set(err, FG_EUNTRUSTED, "it is empty: put the database back, or restore a backup");
+	return rc;
+}
+
+static int open_or_create(const char *path, bool create, struct fg_store **out, struct fg_error *err)
 {
 	struct fg_store *store = fg_calloc(1, sizeof(*store));
-	int rc = fg_db_open(&store->db, path, err);
+	int rc = create ? fg_db_create(&store->db, path, err) : fg_db_open(&store->db, path, err);
 
 	if (rc < 0) {
 		free(store);
 		return rc;
 	}
-	rc = check(store, err);
+	if (!create)
+		rc = not_empty(store, err);
 	if (rc == 0)
 		rc = fg_schema_migrate(&store->db, err);
 	if (rc < 0) {
@@ -41,6 +55,19 @@ int fg_store_open(const char *path, struct fg_store **out, struct fg_error *err)
 	}
 	*out = store;
 	return 0;
+}
+
+int fg_store_open(const char *path, struct fg_store **out, struct fg_error *err)
+{
+	if (access(path, F_OK) < 0 && errno == ENOENT)
+		return fg_error_set(err, FG_ENOTFOUND,
+				    "%s is missing: put it back, or restore a backup (fixgate-admin restore)", path);
+	return open_or_create(path, false, out, err);
+}
+
+int fg_store_create(const char *path, struct fg_store **out, struct fg_error *err)
+{
+	return open_or_create(path, true, out, err);
 }
 
 void fg_store_close(struct fg_store *store)

@@ -21,8 +21,15 @@
 
 struct fg_store;
 
-/* Opens or creates; brings an older schema to this version; UNTRUSTED if the file is damaged (quick check). */
+/*
+ * Brings an older schema to this version.  NOTFOUND if there is no such database: it is never made by the way, for an empty one
+ * knows of no revoked certificate.
+ */
 int fg_store_open(const char *path, struct fg_store **out, struct fg_error *err) FG_MUST_CHECK;
+/* The same, but makes it where there is none: only for a new server's folder. */
+int fg_store_create(const char *path, struct fg_store **out, struct fg_error *err) FG_MUST_CHECK;
+/* UNTRUSTED if the file is damaged.  Reads all of it: once at the server's start, and for what is a backup. */
+int fg_store_check(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;
 void fg_store_close(struct fg_store *store);
 
 /*

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What was acknowledged is there: killed processes under load, a full disk, a locked database: TAP."""
+import ctypes
 import http.client
 import os
 import random
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -14,7 +16,7 @@ import threading
 import time
 
 import fgserver
-from fgserver import ADMIN, AGENT, NOBODY, OTHER, bundle, guest, ok, report, same
+from fgserver import ADMIN, AGENT, NOBODY, OTHER, bundle, guest, ok, report, run, same
 
 HOSTS = (AGENT, OTHER)
 
@@ -197,6 +199,77 @@ def test_full(work):
         subprocess.run(["umount", "-l", small], check=False)
 
 
+def test_missing(s):
+    """A database that is not there is not made anew: it would not know who was revoked."""
+    run("fixgate-server", "revoke", HOSTS[0], "--dir", s.dir)
+    same(s.stop(), 0, "the server is stopped")
+    path, away = os.path.join(s.dir, "fixgate.db"), os.path.join(s.work, "away")
+    ends = [end for end in ("", "-wal", "-shm") if os.path.exists(path + end)]
+    for end in ends:
+        os.rename(path + end, away + end)
+    for what, args in (("serve", ["serve", "--listen", "127.0.0.1:0"]), ("a code", ["enrol", "new"]),
+                       ("a revocation", ["revoke", HOSTS[1]])):
+        try:
+            done = run("fixgate-server", *args, "--dir", s.dir, check=False, timeout=20)
+            same((done.returncode, "fixgate.db is missing" in done.stderr), (3, True), f"without a database: {what} is refused")
+        except subprocess.TimeoutExpired:
+            ok(False, f"without a database: {what} is refused")
+        ok(not os.path.exists(path), "and none is made")
+        for end in ("", "-wal", "-shm"):
+            if os.path.exists(path + end):
+                os.unlink(path + end)
+    for end in ends:
+        os.rename(away + end, path + end)
+    s.query("PRAGMA journal_mode=DELETE")    # all of it in the one file
+    with open(path, "r+b") as f:
+        f.seek(0, os.SEEK_END)
+        size = f.tell()
+        f.seek(size // 4096 // 2 * 4096)
+        good = f.read(4096)
+        f.seek(-4096, os.SEEK_CUR)
+        f.write(b"Z" * 4096)
+    done = run("fixgate-server", "serve", "--listen", "127.0.0.1:0", "--dir", s.dir, check=False, timeout=20)
+    same(done.returncode in (7, 14), True, "one that is damaged is not served")
+    with open(path, "r+b") as f:
+        f.seek(size // 4096 // 2 * 4096)
+        f.write(good)
+    s.start()
+    same(s.call(HOSTS[0], "GET", "/v1/offers").status, 403, "put back it knows who was revoked")
+
+
+def gone_names(folder, during):
+    """Names that went from the folder while during() ran, as inotify(7) tells."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    moved_from, delete = 0x40, 0x200
+    fd = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    if libc.inotify_add_watch(fd, folder.encode(), moved_from | delete) < 0:
+        raise OSError(ctypes.get_errno(), "inotify")
+    during()
+    data, names = os.read(fd, 1 << 16), set()
+    os.close(fd)
+    while data:
+        length = struct.unpack_from("iIII", data)[3]
+        names.add(data[16:16 + length].rstrip(b"\0").decode())
+        data = data[16 + length:]
+    return names
+
+
+def test_restore(s):
+    """While a backup is put in place there is always a database."""
+    path, file = os.path.join(s.dir, "fixgate.db"), os.path.join(s.work, "backup")
+    run("fixgate-admin", "--dir", s.dir, "backup", file)
+    same(s.stop(), 0, "the server is stopped")
+    for _ in range(2):
+        with open(path, "rb") as f:
+            before = f.read()
+        names = gone_names(s.dir, lambda: run("fixgate-admin", "--dir", s.dir, "restore", file))
+        ok("fixgate.db.restore" in names and "fixgate.db" not in names, "there is no moment without a database", names)
+        with open(path + ".before-restore", "rb") as f:
+            same(len(f.read()), len(before), "what was there is kept")
+    s.start()
+    same(s.call(ADMIN, "GET", "/v1/fixes").status, 200, "and the server runs on what was restored")
+
+
 def prepare(s):
     for who in HOSTS:
         s.call(who, "PUT", "/v1/guests", {"guests": [guest(uuid_of(who), who)]})
@@ -207,6 +280,8 @@ def tests(s):
     test_kill(s)
     test_reload(s)
     test_locked(s)
+    test_restore(s)
+    test_missing(s)
     work = tempfile.mkdtemp(prefix="fg-full-")
     try:
         test_full(work)

@@ -46,8 +46,8 @@ def same(got, wanted, text):
     ok(got == wanted, text, f"got {got!r}\nwanted {wanted!r}")
 
 
-def run(program, *args, check=True):
-    done = subprocess.run([os.path.join(BIN, program), *args], capture_output=True, text=True, timeout=120,
+def run(program, *args, check=True, timeout=120):
+    done = subprocess.run([os.path.join(BIN, program), *args], capture_output=True, text=True, timeout=timeout,
                           stdin=subprocess.DEVNULL)
     if check and done.returncode:
         raise RuntimeError(f"{program} {args}: {done.returncode}: {done.stderr}")

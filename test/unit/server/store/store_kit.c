@@ -51,7 +51,7 @@ void kit_setup(void)
 	snprintf(dir, sizeof(dir), "/tmp/fg-test-store-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(store_path, sizeof(store_path), "%s/db", dir);
-	ck_assert_int_eq(fg_store_open(store_path, &store, NULL), 0);
+	ck_assert_int_eq(fg_store_create(store_path, &store, NULL), 0);
 	ck_assert_int_eq(fg_store_inventory(store, "h1", list, 2, NOW, &taken, NULL), 0);
 	kit_fix("fix-1", 1);
 }

@@ -23,7 +23,7 @@ static void old_database(const char *path)
 {
 	struct fg_db db;
 
-	ck_assert_int_eq(fg_db_open(&db, path, NULL), 0);
+	ck_assert_int_eq(fg_db_create(&db, path, NULL), 0);
 	ck_assert_int_eq(fg_schema_migrate_to(&db, 1, NULL), 0);
 	fg_db_close(&db);
 	kit_sql(path, "INSERT INTO host VALUES (1, 'h1', 1, 2);"
@@ -66,7 +66,7 @@ START_TEST(every_version_comes_to_the_newest)
 		fg_store_close(store);
 		store = NULL;
 		unlink(store_path);
-		ck_assert_int_eq(fg_db_open(&db, store_path, NULL), 0);
+		ck_assert_int_eq(fg_db_create(&db, store_path, NULL), 0);
 		ck_assert_int_eq(fg_schema_migrate_to(&db, from, NULL), 0);
 		ck_assert_int_eq(kit_number(store_path, "PRAGMA user_version"), from);
 		fg_db_close(&db);

@@ -50,7 +50,7 @@ static void setup(void)
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/db", dir);
-	ck_assert_int_eq(fg_store_open(path, &store, NULL), 0);
+	ck_assert_int_eq(fg_store_create(path, &store, NULL), 0);
 	ck_assert_uint_eq(inventory("h1", list, 2, NOW), 2);
 	fix("fix-1", 1, DIGEST);
 }
@@ -418,7 +418,7 @@ START_TEST(a_newer_schema_is_left_alone)
 }
 END_TEST
 
-START_TEST(a_damaged_file_is_refused)
+START_TEST(a_damaged_file_is_found)
 {
 	struct fg_error err = FG_ERROR_INIT;
 
@@ -431,7 +431,29 @@ START_TEST(a_damaged_file_is_refused)
 			fputc(0x5a, f);
 	}
 	fclose(f);
-	ck_assert_int_lt(fg_store_open(path, &store, &err), 0);
+	/* Opening does not read all of it: each process does it, and each respawned one. */
+	ck_assert_int_eq(fg_store_open(path, &store, NULL), 0);
+	ck_assert_int_lt(fg_store_check(store, &err), 0);
+	fg_store_close(store);
+	store = NULL;
+}
+END_TEST
+
+START_TEST(a_missing_file_is_not_made)
+{
+	struct fg_error err = FG_ERROR_INIT;
+
+	sql("PRAGMA journal_mode = DELETE");
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(fg_store_open(path, &store, &err), -FG_ENOTFOUND);
+	ck_assert_ptr_nonnull(strstr(err.text, "restore"));
+	ck_assert_int_lt(access(path, F_OK), 0);
+	/* Nor is an empty one filled. */
+	FILE *f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	fclose(f);
+	fg_error_clear(&err);
+	ck_assert_int_eq(fg_store_open(path, &store, &err), -FG_EUNTRUSTED);
 }
 END_TEST
 
@@ -456,7 +478,8 @@ int main(void)
 	tcase_add_test(t, tokens);
 	tcase_add_test(t, the_audit_chain_goes_on_over_a_restart);
 	tcase_add_test(t, a_newer_schema_is_left_alone);
-	tcase_add_test(t, a_damaged_file_is_refused);
+	tcase_add_test(t, a_damaged_file_is_found);
+	tcase_add_test(t, a_missing_file_is_not_made);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
