@@ -84,6 +84,9 @@ static int revoke(struct fg_store *store, const char *role, const char *name, co
 	rc = tombstone(store, role, name, now_ms, err);
 	if (rc == 0 && !strcmp(role, "agent"))
 		rc = fg_db_run(&store->db, err, "DELETE FROM enrolment WHERE host = ? AND used_ms IS NULL", "s", name);
+	if (rc == 0 && !strcmp(role, "agent")) /* what its fix VMs fetch with */
+		rc = fg_db_run(&store->db, err,
+			       "DELETE FROM token WHERE host_id IN (SELECT id FROM host WHERE name = ?)", "s", name);
 	if (rc < 0)
 		return rc;
 	return fg_sqlite_audit(store, now_ms, who, "revoke", err, "%s %s: %" PRId64 " certificates", role, name, *n);

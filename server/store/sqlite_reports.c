@@ -220,14 +220,19 @@ int fg_store_token_check(struct fg_store *store, const char *hash, const char *d
 			 struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = fg_db_query(&store->db, &st, err, "SELECT digest, expires_ms FROM token WHERE hash = ?", "s", hash);
+	/* Withdrawn: asked when it is used, so that a token that was made afterwards is worth nothing either. */
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT t.digest, t.expires_ms FROM token t WHERE t.hash = ? AND NOT EXISTS"
+			     " (SELECT 1 FROM fix f JOIN withdrawn w ON w.fix = f.id AND w.version >= f.version"
+			     " WHERE f.digest = t.digest)",
+			     "s", hash);
 
 	if (rc == 0)
 		rc = fg_db_step(&store->db, st, err);
 	if (rc < 0)
 		return rc;
 	if (rc == 0 || strcmp(fg_db_text(st, 0), digest) != 0)
-		return fg_error_set(err, FG_ENOTALLOWED, "the token is not for this blob");
+		return fg_error_set(err, FG_ENOTALLOWED, "the token is not for this blob, or its fix was withdrawn");
 	if (fg_db_int(st, 1) <= now_ms)
 		return fg_error_set(err, FG_ENOTALLOWED, "the token has expired");
 	if (fg_db_int(st, 1) > now_ms + FG_TOKEN_LIFETIME_S * 1000ll + FG_STORE_FUTURE_MS)
