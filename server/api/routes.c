@@ -1,9 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "api.h"
 
+#include <lib/log.h>
+
 static int healthz(struct fg_request *req, void *ctx, json_t **answer, struct fg_error *err)
 {
-	(void)req, (void)ctx, (void)err;
+	const struct fg_api *api = ctx;
+	struct fg_error why = FG_ERROR_INIT;
+
+	(void)req;
+	if (fg_store_ping(api->store, &why) < 0) {
+		fg_log_err("%s", why.text);
+		return fg_error_set(err, FG_EUNREACHABLE, "the database cannot be read");
+	}
 	*answer = json_pack("{s:b}", "ok", 1);
 	return 200;
 }

@@ -70,6 +70,16 @@ int fg_store_create(const char *path, struct fg_store **out, struct fg_error *er
 	return open_or_create(path, true, out, err);
 }
 
+int fg_store_ping(struct fg_store *store, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(&store->db, &st, err, "SELECT id FROM host ORDER BY id LIMIT 1", "");
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	return rc < 0 ? rc : 0;
+}
+
 void fg_store_close(struct fg_store *store)
 {
 	if (!store)

@@ -31,6 +31,8 @@ int fg_store_create(const char *path, struct fg_store **out, struct fg_error *er
 /* UNTRUSTED if the file is damaged.  Reads all of it: once at the server's start, and for what is a backup. */
 int fg_store_check(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;
 void fg_store_close(struct fg_store *store);
+/* Can it be read?  One page of it: cheap enough for whoever asks. */
+int fg_store_ping(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;
 
 /*
  * Several writes in one transaction: what is written between the two is durable, or nothing of it is, when end returns.
@@ -141,7 +143,7 @@ int fg_store_reports(struct fg_store *store, const char *host, const char *journ
 /* hash: SHA-256 of the token in hex; the token itself is never stored.  NOTALLOWED if the guest is not the host's. */
 int fg_store_token_add(struct fg_store *store, const char *hash, const char *host, const char *job, const char *guest,
 		       const char *digest, int64_t now_ms, int64_t expires_ms, struct fg_error *err) FG_MUST_CHECK;
-/* 0 if the token is for this blob and has not expired; NOTALLOWED otherwise. */
+/* 0 if the token is for this blob, has not expired, its host was not revoked since nor its fix withdrawn; NOTALLOWED otherwise. */
 int fg_store_token_check(struct fg_store *store, const char *hash, const char *digest, int64_t now_ms,
 			 struct fg_error *err) FG_MUST_CHECK;
 

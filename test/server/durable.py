@@ -270,6 +270,30 @@ def test_restore(s):
     same(s.call(ADMIN, "GET", "/v1/fixes").status, 200, "and the server runs on what was restored")
 
 
+def test_health(s):
+    """A page of the database goes bad below a running server."""
+    path = os.path.join(s.dir, "fixgate.db")
+    db = sqlite3.connect(path, timeout=10, isolation_level=None)
+    same(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0], 0, "all is in the one file")
+    page = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'host'").fetchone()[0] - 1
+    size = db.execute("PRAGMA page_size").fetchone()[0]
+    with open(path, "r+b") as f:
+        f.seek(page * size)
+        good = f.read(size)
+        f.seek(page * size)
+        f.write(b"Z" * size)
+    db.execute("INSERT INTO setting (name, value) VALUES ('test', '1')")    # who reads forgets what it had read
+    answers = [s.call(NOBODY, "GET", "/healthz") for _ in range(8)]
+    same(({a.status for a in answers}, answers[0].json.get("error", {}).get("code")), ({503}, "unreachable"),
+         "a server that cannot read its database is not healthy")
+    with open(path, "r+b") as f:
+        f.seek(page * size)
+        f.write(good)
+    db.execute("DELETE FROM setting WHERE name = 'test'")
+    db.close()
+    same({s.call(NOBODY, "GET", "/healthz").status for _ in range(8)}, {200}, "and is when it can again")
+
+
 def prepare(s):
     for who in HOSTS:
         s.call(who, "PUT", "/v1/guests", {"guests": [guest(uuid_of(who), who)]})
@@ -282,6 +306,7 @@ def tests(s):
     test_locked(s)
     test_restore(s)
     test_missing(s)
+    test_health(s)
     work = tempfile.mkdtemp(prefix="fg-full-")
     try:
         test_full(work)
