@@ -30,11 +30,13 @@ def test_requests(s):
     same(ask(s, OTHER, 5)[0], [200] * 5, "another client is not touched by it")
     same(s.call(ADMIN, "GET", "/v1/fixes").status, 200, "nor is an administrator")
     same(s.metric("fixgate_requests_limited_total"), len(refused), "what was refused is counted")
-    ok("peer=agent/agent asks more than 20 times a second" in s.log_text(), "and logged once, by name", s.log_text()[-500:])
+    ok("peer=agent/agent asks more than 1 times a second" in s.log_text(), "and logged once, by name", s.log_text()[-500:])
     statuses, _ = ask(s, AGENT, BURST)
     ok(statuses.count(429) > BURST // 2, "a new connection brings no new tokens", statuses)
-    refused = s.call(AGENT, "PUT", "/v1/guests", {"guests": []})
-    ok(refused.status == 429 or s.call(AGENT, "GET", "/v1/offers").status == 200, "a body is refused as well", refused.status)
+    h = s.connect(AGENT)
+    statuses = [s.call(AGENT, "PUT", "/v1/guests", {"guests": []}, connection=h).status for _ in range(20)]
+    h.close()
+    ok(set(statuses) <= {200, 429} and statuses.count(429) > 10, "a body is refused as well", statuses)
     wait_until(s, AGENT)
     ok(True, "and after a while it is served again")
 
@@ -52,7 +54,10 @@ def test_nobody(s):
     statuses, refused = ask(s, NOBODY, 3 * BURST, "/healthz")
     ok(statuses.count(429) > BURST, "an address without certificate may ask so often", statuses)
     same(s.call(OTHER, "GET", "/healthz").status, 200, "a client with a certificate at that address is not touched")
-    same(s.call(NOBODY, "POST", "/v1/enrol", {"code": "x", "csr": "y"}).status, 429, "guessing codes is slowed down")
+    h = s.connect(NOBODY)
+    statuses = [s.call(NOBODY, "POST", "/v1/enrol", {"code": "x", "csr": "y"}, connection=h).status for _ in range(20)]
+    h.close()
+    ok(set(statuses) <= {400, 401, 403, 429} and statuses.count(429) > 10, "guessing codes is slowed down", statuses)
     ok(refused and "Retry-After" in refused[0].headers, "with Retry-After")
 
 
@@ -72,11 +77,13 @@ def test_handshakes(s):
     before = s.metric("fixgate_handshakes_limited_total")
     made = handshakes(s, 150)
     ok(60 <= made < 140, "an address may make so many handshakes, then they are refused", made)
-    deadline = time.monotonic() + 10
-    while handshakes(s, 1) == 0 and time.monotonic() < deadline:
-        time.sleep(0.2)
-    time.sleep(1)
-    ok(s.metric("fixgate_handshakes_limited_total") >= before + 150 - made, "they are counted")
+    deadline, counted = time.monotonic() + 10, None
+    while counted is None and time.monotonic() < deadline:
+        try:
+            counted = s.metric("fixgate_handshakes_limited_total")
+        except OSError:
+            time.sleep(0.2)
+    ok(counted is not None and counted >= before + 150 - made, "they are counted, and after a while one is made again", counted)
 
 
 def honest(s):
@@ -202,12 +209,13 @@ def tests(s):
     honest(s)
     test_locked(s)
     test_lifetime(s)
-    s.configure("requests_per_s = 20", f"requests_burst = {BURST}")
+    # What comes back in a second is little beside what is asked in one, also where the server is slow.
+    s.configure("requests_per_s = 1", f"requests_burst = {BURST}")
     s.stop()
     s.start()
     test_requests(s)
     test_nobody(s)
-    s.configure("handshakes_per_s = 10", "handshakes_burst = 60")
+    s.configure("handshakes_per_s = 1", "handshakes_burst = 60")
     s.stop()
     s.start()
     test_handshakes(s)
