@@ -362,7 +362,7 @@ static int room_check(const struct parent *p, int64_t workers, struct fg_error *
 		return 0;
 	for (unsigned box = FG_BUS_SIGNER + 1; box <= FG_BUS_WORKERS_MAX; box++)
 		if (p->child[box].kind == OLD_WORKER && p->child[box].pid > 0)
-			kill(p->child[box].pid, SIGTERM); /* they had their time */
+			kill(p->child[box].pid, SIGTERM); /* seconds instead of minutes */
 	return fg_error_set(err, FG_EREFUSED, "processes of the reload before are still ending: try again");
 }
 
@@ -392,8 +392,7 @@ static void reload(struct parent *p)
 	fg_server_config_release(&old);
 	for (unsigned box = FG_BUS_SIGNER + 1; box <= FG_BUS_WORKERS_MAX; box++) {
 		struct child *c = &p->child[box];
-		if (c->kind == OLD_WORKER && c->pid > 0)
-			kill(c->pid, SIGTERM); /* of the reload before: it had its time */
+		/* Those of the reload before go on to their deadline: what they have accepted is answered. */
 		if (c->kind == WORKER && c->pid == 0)
 			c->kind = NONE;
 		else if (c->kind == WORKER)

@@ -30,7 +30,7 @@ struct running {
 	struct fg_api api;
 	struct fg_bus_message *message;
 	size_t connections_max;
-	bool ending;
+	int ending; /* the signal that said so */
 };
 
 static char *in(const struct fg_worker *w, const char *name)
@@ -52,11 +52,13 @@ static void on_end(evutil_socket_t signo, short what, void *arg)
 	struct running *r = arg;
 
 	(void)what;
-	if (r->ending) { /* a second signal: at once */
+	if (r->ending && signo == SIGQUIT) /* the reload after ours */
+		return;
+	if (r->ending == SIGTERM) { /* a second one: at once */
 		event_base_loopexit(r->base, NULL);
 		return;
 	}
-	r->ending = true;
+	r->ending = (int)signo;
 	fg_http_drain(r->http, signo == SIGQUIT ? FG_WORKER_RELOAD_DRAIN_MS : FG_WORKER_DRAIN_MS, signo == SIGQUIT,
 		      on_drained, r);
 	fg_poll_end(r->api.poll);

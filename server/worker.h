@@ -28,7 +28,7 @@ struct fg_worker {
 
 /*
  * In a process of its own.  Serves until SIGTERM (lets replies go out first; a second one ends at once) or SIGQUIT (the
- * same, with more time); both may be blocked when it is called.  SIGUSR1: certificates may have been revoked.
+ * same, with more time; SIGTERM after it takes the rest of that time away); both may be blocked when it is called.  SIGUSR1: certificates may have been revoked.
  */
 int fg_worker_run(const struct fg_worker *worker, struct fg_error *err) FG_MUST_CHECK;
 

@@ -276,8 +276,12 @@ void fg_http_drain(struct fg_http *http, int ms, bool patient, void (*done)(void
 {
 	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
 
-	if (http->drain)
+	if (http->drain) { /* less time than was said before */
+		if (event_add(http->drain, &tv) < 0)
+			abort();
+		fg_connection_drain_check(http);
 		return;
+	}
 	for (size_t i = 0; i < http->n_listeners; i++)
 		evconnlistener_disable(http->listeners[i]);
 	http->patient = patient;

@@ -73,7 +73,8 @@ int fg_http_accept(struct fg_http *http, int fd, struct fg_error *err) FG_MUST_C
 void fg_http_recheck(struct fg_http *http);
 /*
  * Takes no new connections, closes each one with its next reply, and calls done (once, from the loop) when no reply is on
- * its way any more or ms have passed.  patient: connections without a first request have their time too.  Kept requests are to be answered by the caller.
+ * its way any more or ms have passed.  patient: connections without a first request have their time too.
+ * Called again while draining: ms counts from now on, the rest stays as it was said first.  Kept requests are to be answered by the caller.
  */
 void fg_http_drain(struct fg_http *http, int ms, bool patient, void (*done)(void *arg), void *arg);
 /* All kept requests must have been answered. */

@@ -181,6 +181,17 @@ def test_reload(s, digest):
     t.close()
     ok(wait_for(lambda: len(s.children()) == 4), "the old workers end, three new ones serve", s.children())
     ok(len(set(s.children()) & before) == 1, "the signer stays")
+    # A client that has connected and not asked yet, over two reloads.
+    early = s.tls(AGENT)
+    ok(reload(s, 2) and reload(s, 3), "two reloads, one soon after the other")
+    try:
+        early.sendall(b"GET /v1/offers HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = early.recv(100)
+    except OSError as e:
+        answer = repr(e).encode()
+    ok(answer.startswith(b"HTTP/1.1 200 "), "who had connected before them is answered after them", answer)
+    early.close()
+    ok(wait_for(lambda: len(s.children()) == 4), "then the old ones end", s.children())
     s.configure("workers = 16")
     for _ in range(4):
         s.process.send_signal(signal.SIGHUP)
