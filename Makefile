@@ -91,7 +91,7 @@ UNIT_TESTS += $(O)/test/$(1)
 endef
 
 # Scripts that print TAP: QUICK_TESTS run in check-quick and check, LAB_TESTS (scenarios on the emulated Xen) in check only.
-QUICK_TESTS := test/readme.py
+QUICK_TESTS := test/readme.py test/xenlab/selftest.py
 LAB_TESTS := $(addprefix test/xenlab/scenarios/,main_job.py faults.py crash.py readme.py)
 PROGRAMS :=
 UNIT_TESTS :=
