@@ -229,6 +229,7 @@ class Lab:
         self.captures = {}
         self._forbidden = None
         self._watch = None
+        self._faults = []
         self._lock = threading.Lock()
 
     # --- life -------------------------------------------------------------------------------------------------
@@ -275,6 +276,7 @@ class Lab:
                 self._watch = fgwatch.Watch(self)
                 self._watch.start()
         except BaseException:
+            self._faults = self.emulator_faults()       # down() takes the console's log away
             self.down()
             raise
         self._say(f"up in {time.monotonic() - began:.1f} s")
@@ -499,7 +501,7 @@ class Lab:
     def emulator_faults(self):
         """What the emulator, not the product, did wrong so far: lines for a person."""
         known = (fgwatch.TRIPLE, "soft lockup", "rcu_preempt detected stalls", "rcu_preempt self-detected stall")
-        return (self._watch.found if self._watch else []) + [
+        return self._faults + (self._watch.found if self._watch else []) + [
             line.strip() for line in self.console().splitlines() if any(k in line for k in known)]
 
     def dom0(self, command, check=True, timeout=120, input=None, text=True):
