@@ -13,7 +13,9 @@ import filecmp
 import glob
 import json
 import os
+import shlex
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 import threading
@@ -234,9 +236,15 @@ class Scene:
         wait_for(lambda: self.ctl("status", check=False).returncode == 0, 120, "fixgated to answer")
         self._follow_start()
 
-    def agent_kill(self):
-        """kill -9, and the events' reader with it."""
-        self.lab.dom0("kill -9 $(pidof fixgated); while pidof fixgated >/dev/null; do sleep 0.05; done")
+    def agent_killer(self, guest, state):
+        """A process in dom0 that ends when it has killed (-9) the agent, which it does at the news of this state.
+
+        It may be started before the agent. From here, a second away, the news would come too late.
+        """
+        news = f'"guest": *"{guest}".*"state": *"{state}"|"state": *"{state}".*"guest": *"{guest}"'
+        script = (f"while ! grep -m1 -Eq {shlex.quote(news)} < <(fixgatectl events --follow --json 2>/dev/null); do sleep 0.05; done; "
+                  "kill -9 $(pidof fixgated); while pidof fixgated >/dev/null; do sleep 0.05; done")
+        return self.lab.dom0_popen(f"bash -c {shlex.quote(script)}")
 
     def agent_log(self):
         return self.lab.dom0("cat /var/log/fixgated.log", check=False).stdout
@@ -307,10 +315,18 @@ class Scene:
         return time.time()
 
     def step_time(self, job, step):
-        """When the journal noted a step of the job, on this machine's clock."""
+        """When the journal noted a step of the job (the first that begins so), on this machine's clock."""
         steps = self.ctl_json("job", job)["steps"]
-        at = next(s["at_ms"] for s in steps if s["what"] == step)
+        at = next(s["at_ms"] for s in steps if s["what"].startswith(step))
         return at / 1000 + self.clock_offset()
+
+    def journal_states(self):
+        """{guest: state of its newest job} as it is on dom0's disk; the agent need not live."""
+        with tempfile.TemporaryDirectory(prefix="fixgate-journal-") as work:
+            for name in self.lab.dom0("cd /var/lib/fixgate && ls journal.db*").stdout.split():
+                self.lab.get(f"/var/lib/fixgate/{name}", os.path.join(work, name))
+            with contextlib.closing(sqlite3.connect(os.path.join(work, "journal.db"))) as db:
+                return dict(db.execute("SELECT name, state FROM jobs ORDER BY n"))
 
     def guest_state(self, name):
         return self.lab.guest_state(name)
@@ -331,12 +347,24 @@ class Scene:
         """SHA-256 of the guest's disk as dom0 has it (the guest must be off, or the answer is of no use)."""
         return self.lab.dom0(f"sync; sha256sum {fglab.GUESTS[guest].disk}", timeout=300).stdout.split()[0]
 
-    def isolated(self, guest):
-        """Does the kernel hold a filter for this guest, or is there a mark?"""
+    def isolation(self, guest):
+        """(rules in the kernel, mark on disk, does it run?), asked in this order."""
         uuid = fglab.GUESTS[guest].uuid
         listed = json.loads(self.lab.dom0("netback-filter list --json").stdout)
-        return any(g["uuid"] == uuid for g in listed["guests"]) or \
-            self.lab.dom0(f"test -e /var/lib/fixgate/isolated/{uuid}.json", check=False).returncode == 0
+        filtered = any(g["uuid"] == uuid for g in listed["guests"])
+        marked = self.lab.dom0(f"test -e /var/lib/fixgate/isolated/{uuid}.json", check=False).returncode == 0
+        vif = self.lab.vif(guest)
+        runs = vif is not None and self.lab.dom0(f"test -e /sys/class/net/{vif}", check=False).returncode == 0
+        return filtered, marked, runs
+
+    def isolated(self, guest):
+        """Is its mark on the disk and, if it runs, its filter in the kernel?"""
+        filtered, marked, runs = self.isolation(guest)
+        return marked and (filtered or not runs)
+
+    def free(self, guest):
+        """Neither rules nor a mark are left."""
+        return self.isolation(guest)[:2] == (False, False)
 
     def leftovers(self):
         """What a finished job must not leave in dom0."""
