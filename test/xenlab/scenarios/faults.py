@@ -7,6 +7,14 @@ from fglab import GUESTS, wait_for
 from fgscene import CHECK_OK, RUN_OK, Scene
 
 EXIT_1 = "#!/bin/sh\necho 'changing the disk before failing'\ndd if=/dev/zero of=/root/junk bs=1M count=4\nexit 1\n"
+# Before the agent makes a guest anew, what is on its disk? The guest cannot run before this ends.
+XL = """#!/bin/sh
+case " $* " in
+*" create -p "*"{cfg} "*) sha256sum {disk} | cut -d' ' -f1 >>{out} ;;
+esac
+exec /usr/sbin/xl "$@"
+"""
+RESTARTS = "/root/web1-restarts"
 HANGS = "#!/bin/sh\necho begun\ntouch /root/junk\nexec sleep 3600\n"
 
 
@@ -52,7 +60,7 @@ def flipped_bytes(scene, tap):
         end = scene.wait_end("web1", 120, fix=fix, after=after)
         mend(*undo)
         tap.ok(end["state"] == "rejected", f"flipped byte in the {place}: {end['state']} ({end.get('reason')})")
-    tap.ok(scene.lab.domid("web1") == domid and not scene.isolated("web1"), "the guest was not touched")
+    tap.ok(scene.lab.domid("web1") == domid and scene.free("web1"), "the guest was not touched")
     tap.ok(not any(e["state"] == "isolated" for e in scene.events_of("web1", fix)), "it was never isolated")
 
     undo = tamper(scene, digest, header + cms + hashes + payload // 2)
@@ -77,21 +85,39 @@ def back_as_before(scene, tap, name):
 
 
 def entry_fails(scene, tap):
-    """Exit status 1 after writing to the disk: failed, the guest runs again, isolated by policy. (byte_identical compares.)"""
+    """Exit status 1 after writing to the disk: failed, the disk byte-identical, the guest runs again, isolated by policy."""
     fix = "exit-1"
     scene.publish(scene.bundle(fix, run=EXIT_1))
+    scene.lab.put_text(XL.format(cfg="/etc/xen/web1.cfg", disk=GUESTS["web1"].disk, out=RESTARTS), "/usr/local/sbin/xl", 0o755)
+    tap.ok(scene.lab.dom0("command -v xl").stdout.strip() == "/usr/local/sbin/xl", "the agent's xl looks at web1's disk first")
     after = scene.now()
     scene.offer(fix, ["web1"], force=True)
+    before = digest_when_stopped(scene, tap, "web1", fix, after)
     end = scene.wait_end("web1", 300, fix=fix, after=after)
     tap.ok(end["state"] == "failed" and "1" in (end.get("reason") or ""), f"entry exits 1: {end['state']} ({end.get('reason')})")
+    restarts = scene.lab.dom0(f"cat {RESTARTS}; rm /usr/local/sbin/xl").stdout.split()
+    tap.ok(restarts == [before], "web1 was made anew once, from a disk that was byte-identical to what it was when it stopped",
+           f"{before} {restarts}")
     tap.ok(scene.isolated("web1"), "web1 is isolated (on_failure = isolate)")
     back = scene.guest_state("web1")
     tap.ok(back is not None, "web1 runs again")
     scene.ctl("release", "web1")
-    tap.ok(not scene.isolated("web1"), "an operator releases it")
+    tap.ok(scene.free("web1"), "an operator releases it")
     back_as_before(scene, tap, "web1")
     tap.ok(scene.lab.guest("web1", "test -e /root/junk", check=False).returncode != 0, "what the fix wrote is not there")
     tap.ok(scene.status("web1", fix).get("status") == "failed", "the server lists it as failed")
+
+
+def digest_when_stopped(scene, tap, name, fix, after):
+    """The agent is halted as soon as it said `stopped`, so that no fix VM runs yet: the disk is what the guest has left."""
+    scene.wait_event(name, {"stopped"}, 300, fix=fix, after=after)
+    scene.lab.dom0("kill -STOP $(pidof fixgated)")
+    domains = scene.lab.domains()
+    early = [d for d, v in domains.items() if d.startswith("fixgate-") and "p" not in v["state"]]
+    tap.ok(name not in domains and not early, f"{name} is gone, no fix VM runs yet", domains)
+    digest = scene.digest(name)
+    scene.lab.dom0("kill -CONT $(pidof fixgated)")
+    return digest
 
 
 def byte_identical(scene, tap):
@@ -99,6 +125,7 @@ def byte_identical(scene, tap):
     fix = "exit-1-off"
     scene.publish(scene.bundle(fix, run=EXIT_1))
     scene.lab.dom0("xl shutdown -w idle1", timeout=120)
+    wait_for(lambda: scene.client("idle1")["state"] == "off", 120, "the server to list idle1 as off")
     before = scene.digest("idle1")
     after = scene.now()
     scene.offer(fix, ["idle1"], force=True)
