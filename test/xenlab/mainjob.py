@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 
@@ -18,12 +19,15 @@ import fglab
 import pcapread
 import seqcheck
 from fglab import GUESTS, wait_for
-from fgscene import Scene
+from fgscene import TOP, Scene
 
 FIX = "fgdemo-1.1"
 OFFERED = ("web1", "web2", "db1")
 WAVES = "1,100%"            # web1, whose UUID is the first, then the others
+FIXED = ["offered", "isolated", "stopped", "fixing", "fixed", "released", "rebooting", "done"]
+CLOCKS = 0.5                # seconds: so well are dom0's clock and ours compared
 WANTED = {"web1": {"fixed"}, "web2": {"not-needed", "not-applicable"}, "db1": {"fixed"}}
+CAPTURES = ("forbidden", "server", "sw")    # sw: all that leaves or reaches dom0
 BYSTANDERS = ("web2", "idle1")
 
 
@@ -36,7 +40,7 @@ def run(lab, out, say=lambda text: None, progress=lambda text: None):
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     scene = Scene(lab, os.path.join(out, "work"))
-    for which in ("forbidden", "server"):
+    for which in CAPTURES:
         lab.capture_start(which, os.path.join(out, which + ".pcap"))
     lab.forbidden_start(out)
     say("the guests talk to the forbidden host and to each other")
@@ -75,7 +79,7 @@ def run(lab, out, say=lambda text: None, progress=lambda text: None):
     clients = scene.clients()
     with open(os.path.join(out, "clients.json"), "w", encoding="utf-8") as f:
         json.dump({"clients": clients}, f, indent=1)
-    for which in ("forbidden", "server"):
+    for which in CAPTURES:
         lab.capture_stop(which)
     lab.forbidden_stop()
     _write_timeline(scene, out)
@@ -148,10 +152,12 @@ def _write_summary(scene, out, began, ended, before, after, baseline):
         events = scene.events_of(name, FIX)
         states = {}
         for e, following in zip(events, events[1:] + [None]):
-            states[e["state"]] = round((following["t"] if following else e["t"]) - e["t"], 3)
+            spent = (following["t"] if following else e["t"]) - e["t"]
+            states[e["state"]] = round(states.get(e["state"], 0) + spent, 3)
         jobs[name] = {"job": events[0]["job"], "uuid": events[0]["uuid"], "outcome": events[-1]["state"],
                       "seconds_in_state": states, "total_seconds": round(events[-1]["t"] - events[0]["t"], 3)}
         if name in baseline:
+            jobs[name]["fix_vm_verified_t"] = round(scene.step_time(events[0]["job"], "fix VM: verified"), 3)
             down = silence(out, GUESTS[name], began, ended)
             jobs[name].update(downtime_seconds=round(down, 3), plain_reboot_downtime_seconds=round(baseline[name], 3),
                               downtime_over_plain_reboot=round(down / baseline[name], 2))
@@ -172,6 +178,8 @@ def when(events, name, state):
 def checks(out):
     """(ok, text) for each promise that the artefacts can show."""
     events = timeline(out)
+    with open(os.path.join(out, "summary.json"), encoding="utf-8") as f:
+        summary = json.load(f)
     forbidden = os.path.join(out, "forbidden.pcap")
     for name in ("web1", "db1"):
         begin, end = when(events, name, "isolated"), when(events, name, "released")
@@ -186,6 +194,7 @@ def checks(out):
         back = pcapread.sent_by(forbidden, {GUESTS[name].mac}, end, end + 3600)
         yield bool(back), f"{name}: it is heard again after the release"
     yield from _cut(out, events)
+    yield from _fix_vm(out, events, summary)
     yield when(events, "web2", "isolated") is None, "web2 was never isolated"
     yield not any(e["guest"] == "idle1" for e in events), "idle1 has no job"
     with open(os.path.join(out, "clients.json"), encoding="utf-8") as f:
@@ -195,21 +204,71 @@ def checks(out):
         yield status in wanted, f"the server lists {name} as {status}"
     for name, guest in GUESTS.items():
         client = clients.get(name, {})
-        yield client.get("uuid") == guest.uuid and client.get("mac") == guest.mac, f"the list names {name} with UUID and MAC"
+        yield (client.get("name"), client.get("uuid"), client.get("mac")) == (name, guest.uuid, guest.mac), \
+            f"the list has {name} with its UUID and MAC"
     with open(os.path.join(out, "rollout.json"), encoding="utf-8") as f:
         rollout = json.load(f)
     yield (rollout["state"], rollout["waves"]) == ("done", [{"ok": 1}, {"ok": 2}]), f"the rollout: {rollout['waves']}"
     first = {name: when(events, name, "offered") for name in OFFERED}
     yield first["web1"] and all(first[n] and first[n] >= when(events, "web1", "done") for n in ("web2", "db1")), \
         "the second wave began when web1 was done"
-    with open(os.path.join(out, "summary.json"), encoding="utf-8") as f:
-        summary = json.load(f)
     yield summary["after"] == {"web1": "fixed 1.1", "web2": "fixed 1.1", "db1": "fixed 1.1", "idle1": "vulnerable 1.0"}, \
         f"the daemons answer: {summary['after']}"
     with open(os.path.join(out, "forbidden-summary.json"), encoding="utf-8") as f:
         heard = json.load(f)
     yield from _lossless(heard)
-    yield len(glob.glob(os.path.join(out, "*.fix"))) == 1, "the bundle is there"
+    yield from _times(events, summary)
+    yield from _bundle(out)
+
+
+def _fix_vm(out, events, summary):
+    """Who hears the fix VM, which has the guest's MAC: the server, until it says that the download is verified; then nobody."""
+    for name in ("web1", "db1"):
+        mac = {GUESTS[name].mac}
+        stopped, released = when(events, name, "stopped"), when(events, name, "released")
+        verified = summary["jobs"][name].get("fix_vm_verified_t")
+        if None in (stopped, released, verified):
+            yield False, f"{name}: the fix VM said that the download is verified"
+            continue
+        at_server = pcapread.sent_by(os.path.join(out, "server.pcap"), mac, stopped, verified + CLOCKS)
+        yield bool(at_server), f"{name}: the fix VM was heard by the server ({len(at_server)} frames)"
+        wire = os.path.join(out, "sw.pcap")
+        others = [f for f in pcapread.sent_by(wire, identities(GUESTS[name]), stopped, released - CLOCKS) if f.dst != fglab.SERVER_MAC]
+        yield not others, f"{name}: on the wire no frame of it to anybody else" + (f", but {len(others)}: {others[0]}" if others else "")
+        after = pcapread.sent_by(wire, identities(GUESTS[name]), verified + CLOCKS, released - CLOCKS)
+        yield not after, (f"{name}: on the wire no frame of it in the {released - verified:.1f} s from verified to released"
+                          + (f", but {len(after)}: {after[0]}" if after else ""))
+
+
+def _times(events, summary):
+    """The timeline tells each job from its offer to its end, in order; the summary has how long each state took."""
+    whole = all(isinstance(e.get("t"), float) and all(e.get(k) for k in ("guest", "uuid", "job", "state")) for e in events)
+    yield whole and bool(events), f"each of the {len(events)} lines of the timeline has t, guest, uuid, job and state"
+    for name in OFFERED:
+        mine = [e for e in events if e["guest"] == name]
+        job = summary["jobs"][name]
+        states = [e["state"] for e in mine]
+        wanted = FIXED if name in ("web1", "db1") else ["offered", "not-needed"]
+        yield [s for s in states if s != "queued"] == wanted, f"{name}: {' -> '.join(states)}"
+        yield ({(e.get("uuid"), e.get("job")) for e in mine} == {(GUESTS[name].uuid, job["job"])} and
+               [e["t"] for e in mine] == sorted(e["t"] for e in mine)), f"{name}: one job, with the guest's UUID, in order"
+        spent = job["seconds_in_state"]
+        yield (set(spent) == set(states) and all(s >= 0 for s in spent.values()) and
+               abs(sum(spent.values()) - job["total_seconds"]) < 0.1), f"{name}: seconds in each state: {spent}"
+    for name in ("web1", "db1"):
+        job = summary["jobs"][name]
+        down, plain = job.get("downtime_seconds", 0), job.get("plain_reboot_downtime_seconds", 0)
+        yield down > 0 and plain > 0, f"{name}: {down} s without network, a plain reboot takes {plain} s"
+
+
+def _bundle(out):
+    found = glob.glob(os.path.join(out, "*.fix"))
+    yield len(found) == 1, "the bundle is there"
+    for path in found:
+        argv = [os.path.join(os.environ.get("FG_BIN", os.path.join(TOP, "build/bin")), "fixgate-fix"), "verify", "--trust",
+                os.path.join(out, "trust"), path]
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+        yield result.returncode == 0, f"{os.path.basename(path)} is verified by the trust beside it" + result.stderr.strip()
 
 
 def _cut(out, events):
