@@ -68,7 +68,7 @@ def install(lab):
 
 
 def alone(lab, *keep):
-    """The lab's guests only cost time here."""
+    """The lab's other guests only cost time: each one that idles has a part of the emulated CPUs."""
     for name in {"web1", "web2", "idle1"} - set(keep):
         lab.dom0(f"xl destroy {name}", check=False)
     if "db1" not in keep:

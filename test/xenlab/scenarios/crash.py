@@ -4,6 +4,7 @@
 import os
 import time
 
+import fgbeacon
 import pcapread
 from fglab import GUESTS, wait_for
 from fgscene import Scene
@@ -15,6 +16,7 @@ STATES = ISOLATED + ("released", "rebooting")
 
 
 def main(lab):
+    fgbeacon.alone(lab, "web1")
     with Scene.started(lab) as scene:
         capture = lab.capture_start("forbidden")
         lab.forbidden_start()

@@ -3,6 +3,7 @@
 
 import os
 
+import fgbeacon
 from fglab import GUESTS, wait_for
 from fgscene import CHECK_OK, RUN_OK, Scene
 
@@ -155,6 +156,7 @@ def byte_identical(scene, tap):
 
 def main(lab):
     tap = lab
+    fgbeacon.alone(lab, "web1", "idle1")
     with Scene.started(lab) as scene:
         flipped_bytes(scene, tap)
         entry_fails(scene, tap)
