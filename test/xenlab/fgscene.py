@@ -236,14 +236,16 @@ class Scene:
         wait_for(lambda: self.ctl("status", check=False).returncode == 0, 120, "fixgated to answer")
         self._follow_start()
 
-    def agent_killer(self, guest, state):
-        """A process in dom0 that ends when it has killed (-9) the agent, which it does at the news of this state.
+    def agent_signal(self, signal, guest, fix, state):
+        """A process in dom0 that ends when it has sent the agent a signal (KILL, STOP), at the news of this state.
 
         It may be started before the agent. From here, a second away, the news would come too late.
         """
-        news = f'"guest": *"{guest}".*"state": *"{state}"|"state": *"{state}".*"guest": *"{guest}"'
-        script = (f"while ! grep -m1 -Eq {shlex.quote(news)} < <(fixgatectl events --follow --json 2>/dev/null); do sleep 0.05; done; "
-                  "kill -9 $(pidof fixgated); while pidof fixgated >/dev/null; do sleep 0.05; done")
+        news = "".join(f'(?=.*"{key}": *"{value}")' for key, value in (("guest", guest), ("fix", fix), ("state", state)))
+        script = (f"while ! grep -m1 -Pq {shlex.quote('^' + news)} < <(fixgatectl events --follow --json 2>/dev/null); do sleep 0.05; done; "
+                  f"kill -{signal} $(pidof fixgated)")
+        if signal == "KILL":
+            script += "; while pidof fixgated >/dev/null; do sleep 0.05; done"
         return self.lab.dom0_popen(f"bash -c {shlex.quote(script)}")
 
     def agent_log(self):

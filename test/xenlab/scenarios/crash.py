@@ -23,11 +23,11 @@ def main(lab):
         guest = GUESTS["web1"]
         wait_for(lambda: pcapread.sent_by(capture, {guest.mac}, 0, time.time()), 60, "web1 to be heard")
         scene.publish(scene.bundle(FIX))
-        killer = scene.agent_killer("web1", STATES[0])
+        killer = scene.agent_signal("KILL", "web1", FIX, STATES[0])
         scene.offer(FIX, ["web1"])
         for state, following in zip(STATES, STATES[1:] + (None,)):
             killed_in(lab, scene, killer, state)
-            killer = scene.agent_killer("web1", following) if following else None
+            killer = scene.agent_signal("KILL", "web1", FIX, following) if following else None
             scene.agent_start()
         end = scene.wait_end("web1", 600, fix=FIX)
         lab.ok(end["state"] == "done", f"after {len(STATES)} kills the job ends: {end['state']} ({end.get('reason')})")

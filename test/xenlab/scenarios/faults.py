@@ -91,9 +91,10 @@ def entry_fails(scene, tap):
     scene.publish(scene.bundle(fix, run=EXIT_1))
     scene.lab.put_text(XL.format(cfg="/etc/xen/web1.cfg", disk=GUESTS["web1"].disk, out=RESTARTS), "/usr/local/sbin/xl", 0o755)
     tap.ok(scene.lab.dom0("command -v xl").stdout.strip() == "/usr/local/sbin/xl", "the agent's xl looks at web1's disk first")
+    halt = scene.agent_signal("STOP", "web1", fix, "stopped")
     after = scene.now()
     scene.offer(fix, ["web1"], force=True)
-    before = digest_when_stopped(scene, tap, "web1", fix, after)
+    before = digest_when_stopped(scene, tap, "web1", halt)
     end = scene.wait_end("web1", 300, fix=fix, after=after)
     tap.ok(end["state"] == "failed" and "1" in (end.get("reason") or ""), f"entry exits 1: {end['state']} ({end.get('reason')})")
     restarts = scene.lab.dom0(f"cat {RESTARTS}; rm /usr/local/sbin/xl").stdout.split()
@@ -109,10 +110,9 @@ def entry_fails(scene, tap):
     tap.ok(scene.status("web1", fix).get("status") == "failed", "the server lists it as failed")
 
 
-def digest_when_stopped(scene, tap, name, fix, after):
+def digest_when_stopped(scene, tap, name, halt):
     """The agent is halted as soon as it said `stopped`, so that no fix VM runs yet: the disk is what the guest has left."""
-    scene.wait_event(name, {"stopped"}, 300, fix=fix, after=after)
-    scene.lab.dom0("kill -STOP $(pidof fixgated)")
+    wait_for(lambda: halt.poll() is not None, 300, f"{name} to be stopped, and the agent halted")
     domains = scene.lab.domains()
     early = [d for d, v in domains.items() if d.startswith("fixgate-") and "p" not in v["state"]]
     tap.ok(name not in domains and not early, f"{name} is gone, no fix VM runs yet", domains)
