@@ -157,6 +157,44 @@ def test_pin(s):
     same(seen, [], "the code was not sent")
 
 
+def aged(s, host, left_days):
+    """A certificate of 90 days for the host's key, of which so many are left."""
+    folder, w = os.path.join(s.work, host), s.work
+    now = time.time()
+
+    def stamp(days):
+        return time.strftime("%y%m%d%H%M%SZ", time.gmtime(now + days * 86400 + 3600))
+    with open(f"{w}/ca.conf", "w", encoding="ascii") as f:
+        f.write(f"[ca]\ndefault_ca = x\n[x]\ndatabase = {w}/ca.index\nnew_certs_dir = {w}\ndefault_md = sha256\n"
+                "policy = p\nunique_subject = no\nrand_serial = yes\nx509_extensions = e\n"
+                "[p]\norganizationalUnitName = supplied\ncommonName = supplied\n"
+                "[e]\nbasicConstraints = critical,CA:FALSE\nextendedKeyUsage = clientAuth\n")
+    with open(f"{w}/ca.index", "w", encoding="ascii"):
+        pass
+    request = openssl("req", "-new", "-key", f"{folder}/agent.key", "-subj", f"/OU=agent/CN={host}", "-out", f"{w}/aged.csr")
+    done = openssl("ca", "-batch", "-notext", "-config", f"{w}/ca.conf", "-cert", f"{s.dir}/server-ca.pem", "-keyfile",
+                   f"{s.dir}/server-ca.key", "-startdate", stamp(left_days - 90), "-enddate", stamp(left_days), "-in",
+                   f"{w}/aged.csr", "-out", f"{folder}/agent.pem")
+    if request.returncode or done.returncode:
+        raise RuntimeError(request.stderr + done.stderr)
+
+
+def test_due(s, conf):
+    """A third of its time before its end a certificate is renewed without being told to."""
+    cert = os.path.join(s.work, "xen7", "agent.pem")
+    with open(cert, encoding="ascii") as f:
+        kept = f.read()
+    for left, said in ((32, "not due yet\n"), (29, "renewed\n"), (1, "renewed\n")):
+        aged(s, "xen7", left)
+        answer = run("fixgatectl", "renew", "--config", conf, check=False)
+        same((answer.returncode, answer.stdout), (0, said), f"of 90 days {left} are left: {said.strip()}")
+        same(openssl("x509", "-in", cert, "-noout", "-checkend", str(33 * 86400)).returncode == 0, said == "renewed\n",
+             "and the certificate is so")
+        same(s.call("xen7", "GET", "/v1/offers").status, 200, "and counts")
+    with open(cert, "w", encoding="ascii") as f:
+        f.write(kept)
+
+
 def test_renew(s):
     folder = os.path.join(s.work, "xen7")
     conf = os.path.join(folder, "agent.conf")
@@ -175,6 +213,7 @@ def test_renew(s):
     with open(os.path.join(folder, "agent.pem"), "w", encoding="ascii") as f:
         f.write(before)
     same(s.call("xen7", "GET", "/v1/offers").status, 200, "the old one counts until its end")
+    test_due(s, conf)
     same(s.call(AGENT, "POST", "/v1/renew", {"csr": "x"}).status, 400, "a renewal without a request is refused")
 
 
@@ -200,7 +239,7 @@ def test_revoke(s):
         time.sleep(0.05)
     began = time.monotonic()
     answer = run("fixgate-server", "revoke", "xen7", "--dir", s.dir)
-    ok("revoked 3 certificates of agent xen7" in answer.stdout and "no server" not in answer.stdout,
+    ok("revoked 5 certificates of agent xen7" in answer.stdout and "no server" not in answer.stdout,
        "fixgate-server revoke", answer.stdout)
     thread.join(20)
     ok(got.get("answer") in ("closed", 403) and time.monotonic() - began < 5, "ends a poll that waits", got)
@@ -236,7 +275,7 @@ def test_revoke(s):
     listed = s.admin("certificates").stdout
     ok(re.search(r"^operator  eve  \w+  \S+ to \S+  revoked \S+$", listed, re.M), "fixgate-admin lists them", listed)
     same(eve(), 403, "and of no use")
-    ok("agent xen7: 3 certificates" in s.admin("audit").stdout, "revocations are audited")
+    ok("agent xen7: 5 certificates" in s.admin("audit").stdout, "revocations are audited")
     same(s.admin("audit", "verify").returncode, 0, "the audit log verifies")
 
 
