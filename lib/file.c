@@ -94,8 +94,12 @@ int fg_file_write_durable(const char *path, const void *data, size_t len, int mo
 
 int fg_file_remove_durable(const char *path, struct fg_error *err)
 {
+	fg_autofree char *folder = fg_strdup(path);
+
 	if (unlink(path) < 0 && errno != ENOENT)
 		return fg_error_errno(err, FG_EIO, errno, "cannot remove %s", path);
+	if (access(dirname(folder), F_OK) < 0 && errno == ENOENT)
+		return 0; /* nothing was ever there */
 	return sync_folder(path, err);
 }
 

@@ -128,6 +128,8 @@ START_TEST(durable_file_replaces_whole_or_not_at_all)
 	ck_assert_ptr_null(none);
 	ck_assert_int_eq(fg_file_remove_durable(path, NULL), 0);
 	ck_assert_int_eq(fg_file_remove_durable(path, NULL), 0);
+	ck_assert_int_eq(fg_file_remove_durable("/nowhere/at-all", NULL), 0);
+	ck_assert_int_eq(fg_file_remove_durable("/proc/version/at-all", NULL), -FG_EIO);
 	ck_assert_int_eq(fg_file_read(path, 5, &none, NULL, NULL), -FG_ENOTFOUND);
 	rmdir(folder);
 }
