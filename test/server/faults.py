@@ -65,7 +65,11 @@ def test_half_open(s):
     same(len(many), HALF_OPEN, "ten thousand connections that say nothing")
     served(s, "them")
     ok(s.metric("fixgate_connections_gave_way_total") > 0, "the oldest of them give way")
-    ok(s.metric("fixgate_connections") <= 420, "so that the limit of connections holds", s.metric("fixgate_connections"))
+    # Those that gave way count until their end was seen: a burst of new ones is taken before that.
+    deadline = time.monotonic() + 20
+    while (left := s.metric("fixgate_connections")) > 420 and time.monotonic() < deadline:
+        select.select([], [], [], 0.1)
+    ok(left <= 420, "so that the limit of connections holds", left)
     hello = ssl.create_default_context(cafile=os.path.join(s.dir, "server-ca.pem"))
     half = []
     for sock in many[-100:]:
