@@ -443,7 +443,8 @@ class Lab:
         """Pull dom0's plug and boot it again from what is on its disk; no guest is started. Returns when ssh answers."""
         self._drop_ssh()
         _kill(*self.state["qemu"])
-        tap = _in_netns(f"/var/run/netns/{self.ns('sw')}", lambda: _tap("tap0"))
+        # A process whose first thread has ended keeps its files until its last one, which frees the memory, has.
+        tap = wait_for(lambda: _in_netns(f"/var/run/netns/{self.ns('sw')}", lambda: _tap("tap0")), 60, "QEMU to let go of tap0")
         _run("ip", "-n", self.ns("sw"), "link", "set", "tap0", "master", "br0", "up")
         for mac in [DOM0_MAC] + [g.mac for g in GUESTS.values()]:
             _run("bridge", "-n", self.ns("sw"), "fdb", "replace", mac, "dev", "tap0", "master", "static")
