@@ -275,7 +275,7 @@ def rules(tap):
     h.isolate()
     h.isolate(UUID2)
     h.settle()
-    tap.ok(not windows(h.said) and not [s for s in h.said if "look" in s and s["look"]][:0], "isolating makes no window", h.said)
+    tap.ok(not windows(h.said), "isolating makes no window", h.said)
 
     def chain(direction):
         out = h.d.run("nft", "list", "chains", "netdev")
@@ -293,8 +293,10 @@ def rules(tap):
         n = len(h.said)
         h.d.run("nft", script % chain("in") if "%s" in script else script)
         w = h.until("window")
+        while w["window"] != UUID:      # the other guest's was put back first
+            w = h.until("window")
         rc, out = verify()
-        tap.ok(rc == 0 and 
+        tap.ok(rc == 0 and
                "dormant" not in h.d.run("nft", "list", "ruleset") and w["cause"] == "rules-changed" and 0 <= w["ms"] < 5000 and "by nft" in w["detail"],
                "%s: put back at once, and told" % text, (w, out))
         h.settle()

@@ -111,7 +111,7 @@ class Beacon:
         """From inside; returns when the new domain is there."""
         old = self.domid
         self.key("r")
-        wait_for(lambda: self.domid not in (None, old), 120, f"{self.name} to be a new domain")
+        wait_for(lambda: self.domid not in (None, old), 120, f"{self.name} to be a new domain", every=1.5)
 
     # --- what is seen of it ---------------------------------------------------------------------------------------
 
@@ -134,7 +134,7 @@ class Beacon:
             seen = self.netdevs().get(dev or self.vif, {})
             return seen if all(reasons & set(seen) for reasons in KINDS.values()) else None
         try:
-            return wait_for(dropped, deadline, f"frames of {self.name} to be dropped", every=0.3)
+            return wait_for(dropped, deadline, f"frames of {self.name} to be dropped", every=1.5)
         except LabError as error:
             raise LabError(f"{error}; the filter has {self.netdevs()}") from error
 

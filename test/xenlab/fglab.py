@@ -84,7 +84,7 @@ def check_emulator():
         raise EmulatorFault(fgwatch.fatal())
 
 
-def wait_for(fn, deadline, noun, every=0.2):
+def wait_for(fn, deadline, noun, every=0.5):
     """Call fn until it returns something true (returned), or raise LabError naming the noun after `deadline` seconds."""
     end = time.monotonic() + deadline
     last = None
