@@ -335,7 +335,7 @@ int fg_xl_daemon_find_by(const char *proc, fg_xl_daemon_is *is, void *arg, struc
 			 struct fg_error *err)
 {
 	struct fg_xl_daemon found = { 0 };
-	pid_t pid, unknown = 0;
+	pid_t pid = 0, unknown = 0;
 	DIR *dir = opendir(proc);
 
 	if (!dir)

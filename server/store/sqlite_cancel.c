@@ -54,12 +54,11 @@ static int ledger_back(struct fg_store *store, const struct open_offer *o, const
 	int rc = fg_sqlite_ledger_get(store, o->uuid, o->fix, &row, err);
 
 	if (rc == 0)
-		rc = fg_db_query(
-			&store->db, &st, err,
-			"SELECT state, job, version, CASE WHEN evidence LIKE '%\"applies\":\"not-applicable\"%'"
-			" THEN 1 ELSE 0 END FROM report WHERE client = ? AND fix = ? AND"
-			" refused IS NULL ORDER BY received_ms DESC, seq DESC LIMIT 1",
-			"ss", o->uuid, o->fix);
+		rc = fg_db_query(&store->db, &st, err,
+				 "SELECT state, job, version, CASE WHEN evidence LIKE ? THEN 1 ELSE 0 END FROM report "
+				 "WHERE client = ? AND fix = ? AND"
+				 " refused IS NULL ORDER BY received_ms DESC, seq DESC LIMIT 1",
+				 "sss", "%\"applies\":\"not-applicable\"%", o->uuid, o->fix);
 	if (rc == 0)
 		rc = fg_db_step(&store->db, st, err);
 	if (rc < 0)

@@ -330,7 +330,7 @@ def test_reports(s):
         same(status(s, DB1, "fix-2"), (wanted, state), f"{state} in the ledger")
     send(report(1, "not-needed", job="na", uuid=DB1, fix="fix-2", evidence={"applies": "not-applicable"}), journal="na")
     same(status(s, DB1, "fix-2"), ("not-applicable", "not-needed"), "not-needed because it is not for this guest: not-applicable")
-    numbers = {f["id"]: f["clients"] for f in s.call(ADMIN, "GET", "/v1/fixes").json["fixes"]}
+    numbers = {f["fix"]: f["clients"] for f in s.call(ADMIN, "GET", "/v1/fixes").json["fixes"]}
     same(sum(numbers["fix-2"].values()), len(s.call(ADMIN, "GET", "/v1/clients").json["clients"]), "each client is counted in one status")
     answer = send(report(1, "done", uuid=WEB1, job="x", fix="fix-2"), who=OTHER).json
     same((answer["acked"], answer["refused"]), (1, [{"seq": 1, "text": "not a guest of this host"}]),
