@@ -131,13 +131,28 @@ static int stands(struct fg_isolator *iso, const struct fg_filter_guest *guest, 
 	return rc < 0 ? rc : fg_filter_verify(iso->filter, guest, err);
 }
 
+#define READ_BACK_TRIES 3
+
 static int install(struct fg_isolator *iso, const struct fg_filter_guest *guest, struct fg_error *err)
 {
+	struct fg_error differs = FG_ERROR_INIT;
 	int rc = fg_filter_wake(iso->filter, err);
 
 	if (rc == 0)
 		rc = fg_filter_isolate(iso->filter, guest, 1, err);
-	return rc < 0 ? rc : stands(iso, guest, err);
+	if (rc < 0)
+		return rc;
+	/* vif-fixgate may have replaced it while it was read back: then it is read again. */
+	for (int tries = 0; tries < READ_BACK_TRIES; tries++) {
+		rc = stands(iso, guest, &differs);
+		if (rc != -FG_EDIFFERS)
+			break;
+		if (tries < READ_BACK_TRIES - 1)
+			differs = (struct fg_error)FG_ERROR_INIT;
+	}
+	if (rc < 0 && err)
+		*err = differs;
+	return rc;
 }
 
 static void tell(struct fg_isolator *iso, const struct fg_filter_guest *guest, const bool *filtered, bool was_marked,
