@@ -92,7 +92,7 @@ endef
 
 # Scripts that print TAP: QUICK_TESTS run in check-quick and check, LAB_TESTS (scenarios on the emulated Xen) in check only.
 QUICK_TESTS := test/readme.py test/xenlab/selftest.py
-LAB_TESTS := $(addprefix test/xenlab/scenarios/,smoke.py main_job.py faults.py crash.py filter.py filter_links.py filter_netns.py readme.py)
+LAB_TESTS := $(addprefix test/xenlab/scenarios/,main_job.py faults.py crash.py service.py filter.py filter_netns.py)
 PROGRAMS :=
 UNIT_TESTS :=
 LIBRARIES :=

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run the commands that README shows: the publisher's, the server's and the administrator's, on loopback. TAP.
 
-Commands for dom0 are run by the scenario `readme` on the emulated Xen; `make` targets must exist.
+Commands for dom0 are run by the scenario `service` on the emulated Xen; `make` targets must exist.
 """
 
 import http.client

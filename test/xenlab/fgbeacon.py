@@ -82,7 +82,7 @@ class Beacon:
         self.mac = f"00:16:3e:99:00:{number}"
         self.ip4, self.ip6 = f"10.99.0.{number}", f"fd00:99::{number}"
         self.who = {self.mac, self.ip4, self.ip6}
-        self.extra = f"console=hvc0 quiet net.ifnames=0 beacon={self.ip4},{self.ip6},{FORBIDDEN_MAC},{FORBIDDEN4},{FORBIDDEN6}"
+        self.extra = f"console=hvc0 quiet norandmaps net.ifnames=0 beacon={self.ip4},{self.ip6},{FORBIDDEN_MAC},{FORBIDDEN4},{FORBIDDEN6}"
 
     # --- its life -------------------------------------------------------------------------------------------------
 
@@ -106,6 +106,10 @@ class Beacon:
 
     def key(self, letter):
         self.lab.dom0(f"echo {letter} >$(xenstore-read /local/domain/$(xl domid {self.name})/console/tty)")
+
+    def connections(self):
+        """How often its first NIC has connected, as dom0's kernel tells."""
+        return int(self.lab.dom0(f"dmesg | grep -c ' {self.vif}: Guest Rx ready'", check=False).stdout)
 
     def reboot(self):
         """From inside; returns when the new domain is there."""

@@ -8,6 +8,7 @@ the scenario main_job runs it as a test.
 import glob
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,13 +36,17 @@ def identities(guest):
     return {guest.mac, guest.ip4, guest.ip6}
 
 
-def run(lab, out, say=lambda text: None, progress=lambda text: None):
-    """The whole job; artefacts in `out`. Returns the Scene, with the lab still up and the captures stopped."""
+def run(lab, out, say=lambda text: None, progress=lambda text: None, when_done=lambda scene: None):
+    """The whole job; artefacts in `out`. Returns the Scene, with the lab still up and the captures stopped.
+
+    when_done is called when the rollout is done, before the guests are rebooted to measure how long that takes.
+    """
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     scene = Scene(lab, os.path.join(out, "work"))
     for which in CAPTURES:
         lab.capture_start(which, os.path.join(out, which + ".pcap"))
+    near = {name: near_start(lab, name) for name in BYSTANDERS}
     lab.forbidden_start(out)
     say("the guests talk to the forbidden host and to each other")
     wait_for(lambda: all(pcapread.sent_by(os.path.join(out, "forbidden.pcap"), {g.mac}, 0, time.time())
@@ -74,16 +79,21 @@ def run(lab, out, say=lambda text: None, progress=lambda text: None):
     result = {name: lab.banner(name) for name in GUESTS}
     say("after: " + ", ".join(f"{n} answers '{b}'" for n, b in sorted(result.items())))
     ended = time.time()
+    when_done(scene)
+    owners = [daemons(lab, "web1")]
     baseline = {name: _plain_reboot(lab, out, name, say) for name in ("web1", "db1")}
+    owners.append(daemons(lab, "web1"))
 
     clients = scene.clients()
     with open(os.path.join(out, "clients.json"), "w", encoding="utf-8") as f:
         json.dump({"clients": clients}, f, indent=1)
     for which in CAPTURES:
         lab.capture_stop(which)
+    for name, process in near.items():
+        near_stop(lab, name, process, os.path.join(out, f"near-{name}.pcap"))
     lab.forbidden_stop()
     _write_timeline(scene, out)
-    _write_summary(scene, out, began, ended, banners, result, baseline)
+    _write_summary(scene, out, began, ended, banners, result, baseline, owners)
     return scene
 
 
@@ -120,14 +130,40 @@ def silence(out, guest, begin, end):
     return max(b - a for a, b in zip(times, times[1:]))
 
 
+def near_start(lab, name):
+    """Capture what a neighbour on dom0's own bridge gets from the guests that are to be fixed; it never comes out of dom0."""
+    who = " or ".join(f"ether src {GUESTS[guest].mac}" for guest in WANTED if guest not in BYSTANDERS)
+    process = lab.dom0_popen(f"exec tcpdump -i {lab.vif(name)} -U -n -s 96 -Z root -w /root/near-{name}.pcap {shlex.quote(who)} 2>&1",
+                             stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "listening on" in line:
+            return process
+    raise fglab.LabError(f"tcpdump on the vif of {name} ended at once")
+
+
+def near_stop(lab, name, process, path):
+    lab.dom0(f"pkill -INT -f 'tcpdump.*near-{name}[.]pcap'")
+    process.wait(20)
+    lab.get(f"/root/near-{name}.pcap", path)
+
+
+def daemons(lab, name):
+    """Process ids in dom0 that are xl, each with the `create` of the guest on its command line."""
+    return lab.dom0("for p in /proc/[0-9]*; do case $(readlink $p/exe) in */xl) "
+                    f"tr '\\0' ' ' <$p/cmdline | grep -q 'create.*{name}.cfg' && basename $p ;; esac; done; true").stdout.split()
+
+
 def _plain_reboot(lab, out, name, say):
-    """Reboot the guest the ordinary way and measure how long the forbidden host hears nothing of it."""
+    """Reboot the guest the ordinary way and measure how long the forbidden host hears nothing of it.
+
+    web1 by `reboot` inside it, which its xl daemon must follow; db1 by libvirt.
+    """
     guest = GUESTS[name]
     capture = os.path.join(out, "forbidden.pcap")
     old = lab.domid(name)
     begin = time.time()
     if guest.owner == "xl":
-        lab.dom0(f"xl reboot {name}")
+        lab.guest(name, "(sleep 1; reboot) >/dev/null 2>&1 &")
     else:
         lab.dom0(f"virsh -c xen:///system reboot {name}")
     wait_for(lambda: lab.domid(name) not in (None, old), 180, f"{name} to be a new domain")
@@ -146,7 +182,8 @@ def _write_timeline(scene, out):
                                 "state": e["state"]}) + "\n")
 
 
-def _write_summary(scene, out, began, ended, before, after, baseline):
+def _write_summary(scene, out, began, ended, before, after, baseline, owners):
+    offset = scene.clock_offset()
     jobs = {}
     for name in OFFERED:
         events = scene.events_of(name, FIX)
@@ -162,8 +199,8 @@ def _write_summary(scene, out, began, ended, before, after, baseline):
             jobs[name].update(downtime_seconds=round(down, 3), plain_reboot_downtime_seconds=round(baseline[name], 3),
                               downtime_over_plain_reboot=round(down / baseline[name], 2))
     with open(os.path.join(out, "summary.json"), "w", encoding="utf-8") as f:
-        json.dump({"fix": FIX, "seconds": round(ended - began, 3), "before": before, "after": after, "jobs": jobs},
-                  f, indent=1)
+        json.dump({"fix": FIX, "seconds": round(ended - began, 3), "before": before, "after": after, "jobs": jobs,
+                   "xl_daemons_around_reboot": owners, "dom0_clock_offset": offset}, f, indent=1)
 
 
 def timeline(out):
@@ -193,6 +230,7 @@ def checks(out):
         yield bool(heard), f"{name}: it was heard until it was isolated ({len(heard)} frames in the 5 s before)"
         back = pcapread.sent_by(forbidden, {GUESTS[name].mac}, end, end + 3600)
         yield bool(back), f"{name}: it is heard again after the release"
+    yield from _neighbours(out, events, summary)
     yield from _cut(out, events)
     yield from _fix_vm(out, events, summary)
     yield when(events, "web2", "isolated") is None, "web2 was never isolated"
@@ -218,7 +256,23 @@ def checks(out):
         heard = json.load(f)
     yield from _lossless(heard)
     yield from _times(events, summary)
+    before, after = summary["xl_daemons_around_reboot"]
+    yield len(before) == 1 and after == before, f"web1: `reboot` inside it: the same xl daemon made a new domain ({before} {after})"
     yield from _bundle(out)
+
+
+def _neighbours(out, events, summary):
+    """What a neighbour on the same bridge in dom0 got from guest and fix VM, on dom0's clock."""
+    offset = summary["dom0_clock_offset"]
+    for name in ("web1", "db1"):
+        begin, end = when(events, name, "isolated") - offset, when(events, name, "released") - offset
+        for neighbour in BYSTANDERS:
+            capture = os.path.join(out, f"near-{neighbour}.pcap")
+            heard = pcapread.sent_by(capture, {GUESTS[name].mac}, begin - 10, begin)
+            leaked = pcapread.sent_by(capture, {GUESTS[name].mac}, begin + CLOCKS, end - CLOCKS)
+            yield bool(heard) and not leaked, (
+                f"{name}: its neighbour {neighbour} on dom0's bridge heard it before ({len(heard)} frames in 10 s), and neither it nor its "
+                "fix VM while it was isolated" + (f", but {len(leaked)}: {leaked[0]}" if leaked else ""))
 
 
 def _fix_vm(out, events, summary):

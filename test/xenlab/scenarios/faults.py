@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bundles that were tampered with, a fix that fails, a fix that hangs, a fix that was had already."""
 
+import json
 import os
 
 import fgbeacon
 from fglab import GUESTS, wait_for
-from fgscene import CHECK_OK, RUN_OK, Scene
+from fgscene import CHECK_OK, END_STATES, RUN_OK, Scene
 
 EXIT_1 = "#!/bin/sh\necho 'changing the disk before failing'\ndd if=/dev/zero of=/root/junk bs=1M count=4\nexit 1\n"
 # Before the agent makes a guest anew, what is on its disk? The guest cannot run before this ends.
 XL = """#!/bin/sh
 case " $* " in
-*" create -p "*"{cfg} "*) sha256sum {disk} | cut -d' ' -f1 >>{out} ;;
+*" create -p "*"{cfg} "*) {digest} | cut -d' ' -f1 >>{out} ;;
 esac
 exec /usr/sbin/xl "$@"
 """
@@ -44,8 +45,8 @@ def lengths(path):
     return 80, cms, hashes, payload
 
 
-def flipped_bytes(scene, tap):
-    """A flipped byte in header, signature or hash list: rejected, guest untouched. In the payload: undone."""
+def flipped_head(scene, tap):
+    """A flipped byte in header, signature or hash list: rejected, guest untouched."""
     fix = "flip-1"
     path = scene.bundle(fix)
     scene.publish(path)
@@ -63,17 +64,18 @@ def flipped_bytes(scene, tap):
         tap.ok(end["state"] == "rejected", f"flipped byte in the {place}: {end['state']} ({end.get('reason')})")
     tap.ok(scene.lab.domid("web1") == domid and scene.free("web1"), "the guest was not touched")
     tap.ok(not any(e["state"] == "isolated" for e in scene.events_of("web1", fix)), "it was never isolated")
+    return fix, digest, header + cms + hashes + payload // 2
 
-    undo = tamper(scene, digest, header + cms + hashes + payload // 2)
-    after = scene.now()
-    scene.offer(fix, ["web1"], force=True)
-    end = scene.wait_end("web1", 300, fix=fix, after=after)
+
+def flipped_payload(scene, tap, fix, undo, after):
+    """A flipped byte in the payload, offered to idle1: the fix VM sees it, everything is undone."""
+    end = scene.wait_end("idle1", 300, fix=fix, after=after)
     mend(*undo)
     tap.ok(end["state"] in ("failed", "rolled-back"), f"flipped byte in the payload: {end['state']} ({end.get('reason')})")
-    tap.ok(scene.isolated("web1"), "web1 is isolated (on_failure = isolate)")
-    scene.ctl("release", "web1")
-    back_as_before(scene, tap, "web1")
-    tap.ok(scene.lab.guest("web1", "dpkg-query -W -f '${Version}' fgdemo").stdout.strip() == "1.0", "nothing was installed")
+    tap.ok(scene.isolated("idle1"), "idle1 is isolated (on_failure = isolate)")
+    scene.ctl("release", "idle1")
+    back_as_before(scene, tap, "idle1")
+    tap.ok(scene.lab.guest("idle1", "dpkg-query -W -f '${Version}' fgdemo").stdout.strip() == "1.0", "nothing was installed")
 
 
 def back_as_before(scene, tap, name):
@@ -82,19 +84,19 @@ def back_as_before(scene, tap, name):
     info = scene.lab.dom0(f"xl network-list {name} | tail -n +2; cat /proc/$(pgrep -f 'xl create.*{name}' | head -1)/comm").stdout
     tap.ok(guest.mac in info.lower() and "xl" in info.split()[-1], f"{name} runs again with its MAC and its xl daemon")
     tap.ok(guest.uuid in scene.lab.dom0(f"xl vm-list | grep {name}").stdout, f"{name} has its UUID")
-    tap.ok(scene.leftovers() == [], f"nothing is left behind {scene.leftovers()}")
 
 
-def entry_fails(scene, tap):
+def entry_fails(scene, tap, beside):
     """Exit status 1 after writing to the disk: failed, the disk byte-identical, the guest runs again, isolated by policy."""
     fix = "exit-1"
     scene.publish(scene.bundle(fix, run=EXIT_1))
-    scene.lab.put_text(XL.format(cfg="/etc/xen/web1.cfg", disk=GUESTS["web1"].disk, out=RESTARTS), "/usr/local/sbin/xl", 0o755)
+    scene.lab.put_text(XL.format(cfg="/etc/xen/web1.cfg", digest=scene.digest_command("web1"), out=RESTARTS), "/usr/local/sbin/xl", 0o755)
     tap.ok(scene.lab.dom0("command -v xl").stdout.strip() == "/usr/local/sbin/xl", "the agent's xl looks at web1's disk first")
     halt = scene.agent_signal("STOP", "web1", fix, "stopped")
     after = scene.now()
     scene.offer(fix, ["web1"], force=True)
-    before = digest_when_stopped(scene, tap, "web1", halt)
+    beside()
+    before = digest_when_stopped(scene, tap, "web1", fix, halt)
     end = scene.wait_end("web1", 300, fix=fix, after=after)
     tap.ok(end["state"] == "failed" and "1" in (end.get("reason") or ""), f"entry exits 1: {end['state']} ({end.get('reason')})")
     restarts = scene.lab.dom0(f"cat {RESTARTS}; rm /usr/local/sbin/xl").stdout.split()
@@ -110,38 +112,41 @@ def entry_fails(scene, tap):
     tap.ok(scene.status("web1", fix).get("status") == "failed", "the server lists it as failed")
 
 
-def digest_when_stopped(scene, tap, name, halt):
+def digest_when_stopped(scene, tap, name, fix, halt):
     """The agent is halted as soon as it said `stopped`, so that no fix VM runs yet: the disk is what the guest has left."""
     wait_for(lambda: halt.poll() is not None, 300, f"{name} to be stopped, and the agent halted")
     domains = scene.lab.domains()
-    early = [d for d, v in domains.items() if d.startswith("fixgate-") and "p" not in v["state"]]
-    tap.ok(name not in domains and not early, f"{name} is gone, no fix VM runs yet", domains)
+    fix_vm = domains.get("fixgate-" + scene.events_of(name, fix)[-1]["job"][:8])
+    tap.ok(name not in domains and (not fix_vm or "p" in fix_vm["state"]), f"{name} is gone, its fix VM has not run yet", domains)
     digest = scene.digest(name)
     scene.lab.dom0("kill -CONT $(pidof fixgated)")
     return digest
 
 
+def filter_of(scene, name):
+    """For each netdev that the filter has for the guest: is it closed?"""
+    listed = json.loads(scene.lab.dom0("netback-filter list --json").stdout)
+    return [dev["closed"] for g in listed["guests"] if g["uuid"] == GUESTS[name].uuid for dev in g["devs"]]
+
+
 def byte_identical(scene, tap):
     """A guest that was off: nobody else writes its disk, so the digests before and after the whole job must be equal."""
-    fix = "exit-1-off"
-    scene.publish(scene.bundle(fix, run=EXIT_1))
     scene.lab.dom0("xl shutdown -w idle1", timeout=120)
     wait_for(lambda: scene.client("idle1")["state"] == "off", 120, "the server to list idle1 as off")
     before = scene.digest("idle1")
-    after = scene.now()
-    scene.offer(fix, ["idle1"], force=True)
-    end = scene.wait_end("idle1", 300, fix=fix, after=after)
-    tap.ok(end["state"] == "failed", f"idle1, off: {end['state']} ({end.get('reason')})")
-    tap.ok(scene.digest("idle1") == before, "its disk is byte-identical after the failed fix")
-    tap.ok(scene.guest_state("idle1") is None, "it is still off")
-
     hang = "hang-1"
-    scene.publish(scene.bundle(hang, run=HANGS, timeout_s=5))
+    scene.publish(scene.bundle(hang, run=HANGS, timeout_s=15))
     after = scene.now()
     scene.offer(hang, ["idle1"], force=True)
+    scene.wait_event("idle1", {"fixing"}, 120, fix=hang, after=after)
+    wait_for(lambda: filter_of(scene, "idle1"), 60, "the fix VM's NIC to be filtered")
+    wait_for(lambda: all(filter_of(scene, "idle1") or [False]), 60, "dom0 to close the fix VM's NIC while the entry hangs")
+    tap.ok(not any(e["state"] in END_STATES and e["t"] >= after for e in scene.events_of("idle1", hang)),
+           "dom0 has closed the NIC of the fix VM whose entry hangs")
     end = scene.wait_end("idle1", 300, fix=hang, after=after)
     tap.ok(end["state"] in ("failed", "rolled-back"), f"a fix that hangs: {end['state']} ({end.get('reason')})")
-    tap.ok(scene.digest("idle1") == before, "its disk is byte-identical after the hung fix")
+    tap.ok(scene.digest("idle1") == before, "idle1, off: its disk is byte-identical after the hung fix")
+    tap.ok(scene.guest_state("idle1") is None, "it is still off")
 
     good = "good-off"
     scene.publish(scene.bundle(good, run=RUN_OK, check=CHECK_OK))
@@ -158,6 +163,11 @@ def main(lab):
     tap = lab
     fgbeacon.alone(lab, "web1", "idle1")
     with Scene.started(lab) as scene:
-        flipped_bytes(scene, tap)
-        entry_fails(scene, tap)
+        fix, digest, offset = flipped_head(scene, tap)
+        undo = tamper(scene, digest, offset)
+        after = scene.now()
+        # Two jobs at the same time: what one guest's fix does is nothing to the other.
+        entry_fails(scene, tap, beside=lambda: scene.offer(fix, ["idle1"], force=True))
+        flipped_payload(scene, tap, fix, undo, after)
+        tap.ok(scene.leftovers() == [], f"nothing is left behind {scene.leftovers()}")
         byte_identical(scene, tap)

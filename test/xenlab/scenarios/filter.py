@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The filter under each kind of guest and of network: PV guests that reboot and never stop to send, PVH, and a dom0 whose
-plug is pulled; in filter_links.py Open vSwitch, a routed vif, and HVM.
+"""The filter under each kind of guest and of network: PV guests that reboot and never stop to send, PVH, HVM, Open vSwitch,
+a routed vif. FG_STEPS picks some of the steps.
 
 From `isolate` to `release` the forbidden host must not see one frame, whatever the guest does; that the guest did try is read
 from the filter's counters. Most guests are beacons (fgbeacon.py); the PVH one is web2. QEMU's emulation of nested paging is
@@ -19,15 +19,11 @@ from fglab import DOM0_4, FORBIDDEN4, FORBIDDEN_MAC, GUESTS, wait_for
 from fgscene import Scene
 
 REBOOTS = int(os.environ.get("FG_REBOOTS", "10"))
-MARKS = "/var/lib/fixgate/isolated"
+STEPS = "pvh,reboots,hotplug,openvswitch,routed,hvm"
 
 
 def main(lab):
-    run(lab, "pvh,reboots,power_cycle")
-
-
-def run(lab, steps):
-    steps = os.environ.get("FG_STEPS", steps).split(",")
+    steps = os.environ.get("FG_STEPS", STEPS).split(",")
     fgbeacon.alone(lab, "web2")
     lab.dom0("xl pause web2")
     with Scene.started(lab) as scene:
@@ -103,6 +99,33 @@ def reboots(lab, scene, capture):
     ended(guest)
 
 
+def hotplug(lab, scene, capture):
+    """Its NIC's driver goes and comes; a second NIC comes by a way that does not call vif-fixgate."""
+    guest = Beacon(lab, "hot1", 26, capture)
+    started(guest, "bridge=xenbr0")
+    begin = isolated(lab, scene, guest, "hot-plug")
+    old = guest.netdevs()[guest.vif]
+    guest.key("m")
+    wait_for(lambda: guest.connections() == 2, 60, "its NIC's driver to connect again")
+    more = wait_for(lambda: {why for why, n in guest.netdevs()[guest.vif].items() if n > old.get(why, 0) + 20}, 60,
+                    "frames of the NIC that connected again to be dropped")
+    lab.ok(bool(more), f"hot-plug: its NIC connected twice, and is filtered: {sorted(more)}")
+    second = guest.vif[:-1] + "1"
+    mac = "00:16:3e:99:01:26"
+    lab.dom0(f"xl network-attach {guest.name} mac={mac} bridge=xenbr0 script=vif-bridge", timeout=120)
+    wait_for(lambda: second in guest.netdevs(), 60, "the second NIC to be filtered")
+    filtered_from = time.time()
+    guest.filtered(dev=second)
+    lab.ok(True, f"hot-plug: {second} came by vif-bridge alone, and its frames of all kinds are dropped")
+    told = wait_for(lambda: [line for line in scene.agent_log().splitlines() if second in line and "was not filtered for" in line],
+                    60, "the agent to tell of the window", every=1.5)
+    lab.ok(len(told) == 1, f"hot-plug: the window is told once, with its length: {told[-1].strip()}", "\n".join(told))
+    guest.ok_silent(begin, "hot-plug, the first NIC")
+    guest.ok_silent(filtered_from, "hot-plug, the second NIC", who={mac})
+    guest.ok_released(scene, "hot-plug")
+    ended(guest)
+
+
 def openvswitch(lab, scene, capture):
     lab.dom0("systemctl -q unmask openvswitch-switch ovs-vswitchd ovsdb-server && systemctl start openvswitch-switch && "
              "ovs-vsctl add-br ovs0 && ip link set ovs0 up && ip link add ovs-x type veth peer name ovs-y && "
@@ -168,28 +191,6 @@ def hvm(lab, scene, capture):
     guest.asks(lambda: guest.sent(began))
     lab.ok(True, "HVM: and a new domain of it is heard again")
     ended(guest)
-
-
-def power_cycle(lab, scene, capture):
-    """Only what is on dom0's disk is left. The guest is started before the agent, as xendomains would; its mark is enough."""
-    backend(lab, "vif-bridge")
-    guest = Beacon(lab, "plug1", 25, capture)
-    started(guest, "bridge=xenbr0")
-    lab.dom0("sync", timeout=300)       # the installation is older than the power cut; the mark is not
-    begin = guest.isolate(scene)
-    lab.power_cycle()
-    wait_for(lambda: lab.dom0("xl list", check=False).returncode == 0, 120, "Xen's tools to answer")
-    lab.ok(lab.domains().keys() == {"Domain-0"}, "power cut: dom0 is back, no guest runs", lab.domains())
-    marks = lab.dom0(f"ls {MARKS}", check=False).stdout.split()
-    lab.ok(f"{guest.uuid}.json" in marks, "power cut: the guest's mark is on the disk", marks)
-    lab.dom0(f"xl create /etc/xen/{guest.name}.cfg", timeout=180)
-    lab.ok(guest.filtered() and list(guest.netdevs()) == [guest.vif],
-           "power cut: the guest is started without an agent, and filtered", guest.netdevs())
-    scene.agent_start()
-    guest.reboot()
-    lab.ok(guest.filtered(), "power cut: the agent is back, the guest reboots and is filtered")
-    guest.ok_silent(begin, "power cut")
-    guest.ok_released(scene, "power cut")
 
 
 # --- an HVM guest ---------------------------------------------------------------------------------------------------
