@@ -4,7 +4,7 @@ $(eval $(call library,fgfixvm,fixvm/init/job.c fixvm/init/console.c fixvm/init/p
 	fixvm/steps/sink.c fixvm/steps/download.c fixvm/steps/blocks.c fixvm/steps/fstab.c fixvm/steps/mount.c \
 	fixvm/steps/payload.c fixvm/steps/output.c fixvm/steps/sandbox_fs.c fixvm/steps/sandbox.c fixvm/steps/run.c \
 	fixvm/steps/receipt.c fixvm/steps/work.c,jansson libmnl blkid libcrypto))
-$(eval $(call program,fixvm-init,fixvm/init/main.c,fgfixvm fgbundle fixgate,jansson libmnl blkid libcrypto))
+$(eval $(call program,fixvm-init,fixvm/init/main.c,fgfixvm fgapplies fgbundle fixgate,jansson libmnl blkid libcrypto))
 $(eval $(call program,fixvm-fetch,fixvm/steps/fetch.c,fixgate,jansson libcurl))
 
 # The fix VM's kernel and initramfs, from packages that need not be installed (see fixvm/image/fetch).
@@ -31,7 +31,7 @@ $(fixvm_out)/initrd: fixvm/image/initrd fixvm/image/modules $(fixvm_out)/kernel/
 	$(Q)fixvm/image/initrd $@ $(fixvm_out)/kernel $(fixvm_out)/busybox fixvm/image/modules $(O)/bin/fixvm-init \
 		$(O)/bin/fixvm-fetch
 
-fixvm_libs := fgfixvm fgbundle fixgate
+fixvm_libs := fgfixvm fgapplies fgbundle fixgate
 $(eval $(call unit_test,unit/fixvm/test_job,test/unit/fixvm/test_job.c,$(fixvm_libs)))
 $(eval $(call unit_test,unit/fixvm/test_console,test/unit/fixvm/test_console.c,$(fixvm_libs)))
 $(eval $(call unit_test,unit/fixvm/test_fstab,test/unit/fixvm/test_fstab.c,$(fixvm_libs)))

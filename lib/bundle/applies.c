@@ -9,6 +9,7 @@
  *	else						needed
  */
 #include "guest.h"
+#include "rpmdb.h"
 
 #include <fixgate/bundle.h>
 #include <lib/util.h>
@@ -100,6 +101,15 @@ struct package_tally {
 	char *version; /* of that package */
 };
 
+static void count(struct package_tally *t, const struct fg_rule_package *rule, const char *version, bool older)
+{
+	t->installed++;
+	if (!older || t->older)
+		return;
+	t->older = rule;
+	t->version = fg_strdup(version);
+}
+
 static int check_dpkg(const struct fg_manifest *m, int root_fd, struct package_tally *t, struct fg_error *err)
 {
 	struct fg_dpkg_db *db = NULL;
@@ -114,38 +124,37 @@ static int check_dpkg(const struct fg_manifest *m, int root_fd, struct package_t
 			rc = fg_dpkg_db_open(root_fd, &db, err);
 		if (rc == 0)
 			rc = fg_dpkg_db_find(db, rule->name, &found, err);
-		for (size_t k = 0; rc == 0 && !t->older && k < found.n; k++) {
-			t->installed += found.list[k].installed;
-			if (!found.list[k].installed ||
-			    fg_version_cmp_dpkg(found.list[k].version, rule->less_than) >= 0)
-				continue;
-			t->older = rule;
-			t->version = fg_strdup(found.list[k].version);
-		}
+		for (size_t k = 0; rc == 0 && k < found.n; k++)
+			if (found.list[k].installed)
+				count(t, rule, found.list[k].version,
+				      fg_version_cmp_dpkg(found.list[k].version, rule->less_than) < 0);
 		fg_guest_packages_release(&found);
 	}
 	fg_dpkg_db_close(db);
 	return rc;
 }
 
-/* rpm's database is in formats of its own; without one there is no rpm package. */
-static int check_rpm(const struct fg_manifest *m, int root_fd, struct fg_error *err)
+/* Of a package that is there several times (kernels, architectures) one older is enough, as with dpkg. */
+static int check_rpm(const struct fg_manifest *m, int root_fd, struct package_tally *t, struct fg_error *err)
 {
-	static const char *const places[] = { "/var/lib/rpm", "/usr/lib/sysimage/rpm" };
-	size_t i = 0;
+	struct fg_rpm_packages have = { NULL, 0 };
+	bool asked = false;
+	int rc = 0;
 
-	while (i < m->n_packages && strcmp(m->packages[i].type, "rpm") != 0)
-		i++;
-	for (size_t k = 0; i < m->n_packages && k < FG_COUNT(places); k++) {
-		bool there = false;
-		int rc = fg_guest_exists(root_fd, places[k], &there, err);
-		if (rc < 0)
-			return rc;
-		if (there)
-			return fg_error_set(err, FG_EUNREACHABLE, "cannot ask rpm's database for package %s",
-					    m->packages[i].name);
+	for (size_t i = 0; rc == 0 && !t->older && i < m->n_packages; i++) {
+		const struct fg_rule_package *rule = &m->packages[i];
+		if (strcmp(rule->type, "rpm") != 0)
+			continue;
+		if (!asked)
+			rc = fg_rpmdb_read(root_fd, &have, err);
+		asked = true;
+		for (size_t k = 0; rc == 0 && k < have.n; k++)
+			if (strcmp(have.list[k].name, rule->name) == 0)
+				count(t, rule, have.list[k].evr,
+				      fg_version_cmp_rpm(have.list[k].evr, rule->less_than) < 0);
 	}
-	return 0;
+	fg_rpm_packages_release(&have);
+	return rc;
 }
 
 static int check_packages(const struct fg_manifest *m, int root_fd, struct verdict *v, struct fg_error *err)
@@ -157,7 +166,7 @@ static int check_packages(const struct fg_manifest *m, int root_fd, struct verdi
 		return 0;
 	rc = check_dpkg(m, root_fd, &t, err);
 	if (rc == 0 && !t.older)
-		rc = check_rpm(m, root_fd, err);
+		rc = check_rpm(m, root_fd, &t, err);
 	if (rc < 0)
 		return rc;
 	fg_autofree char *version = t.version;
