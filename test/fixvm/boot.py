@@ -15,6 +15,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import vm as lab  # noqa: E402
 
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OUT = os.path.abspath(os.environ.get('O', 'build'))
 FIX = f'{OUT}/bin/fixgate-fix'
 IN_ORDER = ['hello', 'net-up', 'verified', 'mounted', 'applies', 'running', 'result']
@@ -203,6 +204,29 @@ def not_applicable(t):
     t.equal((vm.result()['outcome'], 'running' in vm.kinds()), ('not-needed', False), 'not-needed, nothing was run')
 
 
+def rpm(t):
+    """Rules about rpm's packages, on a database that rpm made; one in a format that is not read fails the work."""
+    made = f'{t.dir}/rpm'
+    os.mkdir(made)
+    lab.run(f'{TOP}/test/unit/lib/bundle/make-rpmdb', made)
+
+    def root(folder, **files):
+        lab.guest_files(folder, **files)
+        os.makedirs(f'{folder}/usr/lib/sysimage/rpm')
+        shutil.copy(f'{made}/several/rpmdb.sqlite', f'{folder}/usr/lib/sysimage/rpm')
+        os.symlink('../../usr/lib/sysimage/rpm', f'{folder}/var/lib/rpm')
+
+    def rule(less_than):
+        return {'packages': [{'type': 'rpm', 'name': 'demo', 'less_than': less_than}]}
+
+    disk = t.disk(root)
+    vm = t.inspect(t.bundle(applies_to=rule('2.0-1')), disk)
+    t.equal((vm.result()['outcome'], vm.get('applies')['reason']), ('needed', 'demo 1.0-1 is older than 2.0-1'), 'the older of two is enough')
+    t.equal(t.inspect(t.bundle(applies_to=rule('1.0-1')), disk).result()['outcome'], 'not-needed', 'none is older')
+    vm = t.inspect(t.bundle(applies_to=rule('2.0-1')), t.disk(**{'var/lib/rpm/Packages': ''}))
+    t.failed(vm, 'applies', 'Berkeley DB')
+
+
 def two_roots(t):
     disk = t.disk(lab.guest_files, lab.guest_files)
     vm = t.inspect(t.bundle(), disk)
@@ -216,7 +240,7 @@ def missing_var(t):
 
 SCENARIOS = {'chroot': chroot, 'outside': outside, 'entry-fails': entry_fails, 'check-fails': check_fails, 'bad-block': bad_block,
              'bad-head': bad_head, 'not-closed': not_closed, 'wrong-token': wrong_token, 'ipv6': ipv6, 'timeout': timeout,
-             'not-applicable': not_applicable, 'two-roots': two_roots, 'missing-var': missing_var}
+             'not-applicable': not_applicable, 'rpm': rpm, 'two-roots': two_roots, 'missing-var': missing_var}
 
 
 def play(name):
