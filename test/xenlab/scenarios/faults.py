@@ -61,6 +61,7 @@ def flipped_head(scene, tap):
         scene.offer(fix, ["web1"], force=True)
         end = scene.wait_end("web1", 120, fix=fix, after=after)
         mend(*undo)
+        scene.wait_status("web1", fix, {"rejected"}, 60)    # until then the server says "offered already"
         tap.ok(end["state"] == "rejected", f"flipped byte in the {place}: {end['state']} ({end.get('reason')})")
     tap.ok(scene.lab.domid("web1") == domid and scene.free("web1"), "the guest was not touched")
     tap.ok(not any(e["state"] == "isolated" for e in scene.events_of("web1", fix)), "it was never isolated")

@@ -48,6 +48,11 @@ def readme(lab, scene):
     lab.ok(entry["status"] == "fixed", "the server lists web1 as fixed")
 
 
+def unit(lab, name, properties):
+    """{property: value} that systemd in dom0 has for a unit."""
+    return dict(line.split("=", 1) for line in lab.dom0(f"systemctl show -p {properties} {name}").stdout.splitlines())
+
+
 def power_cut(lab, scene):
     """Only what is on dom0's disk is left: the guest's mark, and the units."""
     fgbeacon.alone(lab)
@@ -67,13 +72,12 @@ def power_cut(lab, scene):
     lab.ok(guest.filtered() and list(guest.netdevs()) == [guest.vif], "power cut: the guest was started at boot, and filtered",
            guest.netdevs())
     lab.dom0("systemctl is-system-running --wait", check=False, timeout=240)
-    order = lab.dom0("systemctl show -p Result,ExecMainStatus,ActiveState,ExecMainExitTimestampMonotonic fixgate-restore; "
-                     "systemctl show -p ActiveEnterTimestampMonotonic,ExecMainStartTimestampMonotonic,ActiveState xendomains").stdout
-    restore, xendomains = (dict(line.split("=", 1) for line in part.splitlines()) for part in order.strip().split("\n\n"))
+    restore = unit(lab, "fixgate-restore", "Result,ExecMainStatus,ActiveState,ExecMainExitTimestampMonotonic")
+    xendomains = unit(lab, "xendomains", "ExecMainStartTimestampMonotonic")
     lab.ok((restore["Result"], restore["ExecMainStatus"], restore["ActiveState"]) == ("success", "0", "active"),
-           "power cut: systemd has run fixgate-restore", order)
+           "power cut: systemd has run fixgate-restore", restore)
     lab.ok(0 < int(restore["ExecMainExitTimestampMonotonic"]) <= int(xendomains["ExecMainStartTimestampMonotonic"]),
-           "power cut: and it had ended when xendomains began", order)
+           "power cut: and it had ended when xendomains began", f"{restore} {xendomains}")
     lab.ok(lab.dom0("systemctl is-active fixgated", check=False).stdout.strip() == "active", "power cut: the agent runs again")
     guest.reboot()
     lab.ok(guest.filtered(), "power cut: the guest reboots and is filtered")
