@@ -22,7 +22,7 @@
 #define STABLE_MS 2000 /* a child that lived shorter is replaced after … */
 #define RESPAWN_MS 1000
 
-enum kind { NONE, SIGNER, WORKER, OLD_WORKER };
+enum kind { NONE, SIGNER, WORKER, OLD_WORKER, TRIAL, FINISH };
 
 struct child {
 	enum kind kind;
@@ -92,7 +92,7 @@ static void parent_free(struct parent *p)
 	fg_closep(&p->lock);
 }
 
-/* kind NONE: only try whether a worker could run. Does not return. */
+/* kind TRIAL: only try whether a worker could run. Does not return. */
 static void child_main(struct parent *p, enum kind kind, unsigned box, pid_t parent)
 {
 	struct fg_error err = FG_ERROR_INIT;
@@ -111,7 +111,8 @@ static void child_main(struct parent *p, enum kind kind, unsigned box, pid_t par
 		fg_signer_free(p->signer); /* OpenSSL clears the key */
 		p->signer = NULL;
 	}
-	rc = kind == NONE     ? fg_worker_prepare(&w, &err)
+	rc = kind == TRIAL    ? fg_worker_prepare(&w, &err)
+	     : kind == FINISH ? fg_worker_finish(&w, &err)
 	     : kind == SIGNER ? signer_main(p, &err)
 			      : fg_worker_run(&w, &err);
 	if (rc < 0)
@@ -288,11 +289,11 @@ static int sockets_set(struct parent *p, const struct fg_server_config *config, 
 			      own ? p->serve->n_listen : config->n_listen, err);
 }
 
-/* In a process of its own, with the user's rights: certificates, database. */
-static int try_worker(struct parent *p, struct fg_error *err)
+/* A child that is waited for, with the user's rights. */
+static int child_run(struct parent *p, enum kind kind, const char *failed, struct fg_error *err)
 {
 	int status = 0;
-	pid_t pid = child_fork(p, NONE, 0);
+	pid_t pid = child_fork(p, kind, 0);
 
 	if (pid < 0)
 		return fg_error_errno(err, FG_EFAILED, errno, "fork");
@@ -301,8 +302,22 @@ static int try_worker(struct parent *p, struct fg_error *err)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	/* Exit statuses are the codes (fixgate/error.h). */
-	return fg_error_set(err, WIFEXITED(status) ? (enum fg_error_code)WEXITSTATUS(status) : FG_EFAILED,
-			    "the server cannot run");
+	return fg_error_set(err, WIFEXITED(status) ? (enum fg_error_code)WEXITSTATUS(status) : FG_EFAILED, "%s",
+			    failed);
+}
+
+/* Certificates, database. */
+static int try_worker(struct parent *p, struct fg_error *err)
+{
+	return child_run(p, TRIAL, "the server cannot run", err);
+}
+
+static void finish(struct parent *p)
+{
+	struct fg_error err = FG_ERROR_INIT;
+
+	if (child_run(p, FINISH, "the database's log was not taken into its file", &err) < 0)
+		fg_log_warn("%s, ignoring: the next start does it", err.text);
 }
 
 static int signer_load(struct parent *p, struct fg_error *err)
@@ -472,6 +487,7 @@ int fg_serve(const struct fg_serve *serve, struct fg_error *err)
 		fflush(stdout);
 		sd_notify(0, "READY=1");
 		run(&p);
+		finish(&p);
 	}
 	parent_free(&p);
 	return rc;

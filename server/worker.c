@@ -204,6 +204,18 @@ int fg_worker_prepare(const struct fg_worker *w, struct fg_error *err)
 	return rc;
 }
 
+int fg_worker_finish(const struct fg_worker *w, struct fg_error *err)
+{
+	fg_autofree char *db = in(w, FG_SERVER_DB);
+	struct fg_store *store = NULL;
+	int rc = fg_worker_drop(w->user, err);
+
+	if (rc == 0)
+		rc = fg_store_open(db, &store, err);
+	fg_store_close(store);
+	return rc;
+}
+
 static void signals_set(struct running *r)
 {
 	static const struct {

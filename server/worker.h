@@ -35,6 +35,12 @@ int fg_worker_run(const struct fg_worker *worker, struct fg_error *err) FG_MUST_
 /* Could a worker run?  Brings the database to this version.  In a process of its own too. */
 int fg_worker_prepare(const struct fg_worker *worker, struct fg_error *err) FG_MUST_CHECK;
 
+/*
+ * The last one at the database, when all others have ended: takes what is in its write-ahead log into the file.  SQLite does that
+ * with the last connection that closes, but not when two close at the same time, nor when a process was killed.
+ */
+int fg_worker_finish(const struct fg_worker *w, struct fg_error *err) FG_MUST_CHECK;
+
 /* Becomes the user for good (if it is another), dies with the parent, and cannot be looked into by its like. */
 int fg_worker_drop(const char *user, struct fg_error *err) FG_MUST_CHECK;
 

@@ -243,8 +243,20 @@ def test_killed(s):
     s.process.send_signal(signal.SIGCONT)
 
 
+def test_clean_end(s):
+    """Also when a worker ended without closing the database."""
+    s.call(AGENT, "PUT", "/v1/guests", {"guests": [guest(WEB1, "web1"), guest(DB1, "db1")]})
+    stuck = s.children()[-1]
+    os.kill(stuck, signal.SIGSTOP)
+    s.process.send_signal(signal.SIGTERM)
+    ok(wait_for(lambda: s.children() == [stuck]), "all processes but one have ended")
+    os.kill(stuck, signal.SIGKILL)
+    same(s.process.wait(20), 0, "it ends")
+    same([name for name in ("fixgate.db-wal", "fixgate.db-shm") if os.path.exists(os.path.join(s.dir, name))], [],
+         "the database is one file after a clean end")
+
+
 def test_notify(s):
-    same(s.stop(), 0, "it ends")
     path = os.path.join(s.work, "notify")
     n = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     n.bind(path)
@@ -359,6 +371,7 @@ def tests(s):
     out, err = second.communicate(timeout=30)
     ok(second.returncode == 13 and "another server runs" in err, "a second server on the folder is refused", (out, err))
     test_killed(s)
+    test_clean_end(s)
     test_notify(s)
     test_activation(s)
     test_user()
