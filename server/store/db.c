@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
 #define BUSY_OPEN_MS 5000 /* processes that start together migrate one after the other */
 #define BUSY_MS 2000
 #define BUSY_AGAIN_MS 20
+#define WAL_INDEX_VERSION 3007000u /* its format, https://www.sqlite.org/walformat.html, 2.2 */
+#define WAL_INDEX_BYTES 32768 /* of a part of it */
 
 /*
  * How long to wait for a lock that another process has: BUSY_MS, but after a wait in vain hardly at all, until the lock is
@@ -38,6 +41,19 @@ int fg_db_exec(struct fg_db *db, const char *sql, struct fg_error *err)
 	return 0;
 }
 
+static int is_wal(struct fg_db *db, struct fg_error *err)
+{
+	fg_autofinal sqlite3_stmt *st = NULL;
+	int rc = fg_db_prepare(db, &st, "PRAGMA journal_mode", NULL, 0, err);
+
+	if (rc == 0)
+		rc = fg_db_step(db, st, err);
+	if (rc < 0)
+		return rc;
+	db->wal = rc > 0 && !strcmp(fg_db_text(st, 0), "wal");
+	return 0;
+}
+
 static int open_file(struct fg_db *db, const char *path, int create, struct fg_error *err)
 {
 	int flags = SQLITE_OPEN_READWRITE | create | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
@@ -55,6 +71,8 @@ static int open_file(struct fg_db *db, const char *path, int create, struct fg_e
 			    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
 			    "PRAGMA trusted_schema=OFF;",
 			    err);
+	if (rc == 0)
+		rc = is_wal(db, err);
 	if (rc < 0) {
 		fg_error_wrap(err, "%s", path);
 		fg_db_close(db);
@@ -203,6 +221,31 @@ int fg_db_prepare(struct fg_db *db, sqlite3_stmt **st, const char *sql, const st
 			return fail(db, err, "bind");
 	}
 	return 0;
+}
+
+/*
+ * The header of the index of the write-ahead log, in memory that all connections share: a commit writes it twice, the second copy
+ * first, with a counter and a checksum of all of the log.  Two copies that are alike are whole.
+ */
+bool fg_db_moment(struct fg_db *db, struct fg_db_moment *out)
+{
+	sqlite3_file *file = NULL;
+	volatile void *index = NULL;
+	struct fg_db_moment second;
+	uint32_t version;
+
+	if (!db->wal || db->depth || sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file) != 0 ||
+	    !file || !file->pMethods || file->pMethods->iVersion < 2 ||
+	    file->pMethods->xShmMap(file, 0, WAL_INDEX_BYTES, 0, &index) != SQLITE_OK || !index)
+		return false;
+	const volatile unsigned char *bytes = index;
+	for (size_t i = 0; i < sizeof(out->bytes); i++)
+		out->bytes[i] = bytes[i];
+	atomic_thread_fence(memory_order_seq_cst);
+	for (size_t i = 0; i < sizeof(second.bytes); i++)
+		second.bytes[i] = bytes[sizeof(out->bytes) + i];
+	memcpy(&version, out->bytes, sizeof(version));
+	return version == WAL_INDEX_VERSION && memcmp(out, &second, sizeof(second)) == 0;
 }
 
 int64_t fg_db_changes(struct fg_db *db)

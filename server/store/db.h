@@ -13,6 +13,7 @@
 #include <fixgate/error.h>
 #include <lib/util.h>
 #include <sqlite3.h>
+#include <stdbool.h>
 
 #define FG_DB_STATEMENTS_MAX 256
 
@@ -26,6 +27,7 @@ struct fg_db {
 	unsigned depth; /* of open transactions */
 	bool locked; /* by another process, when last tried */
 	bool lost; /* the outermost was rolled back by SQLite itself */
+	bool wal;
 };
 
 /* NOTFOUND if there is no such file. */
@@ -43,6 +45,15 @@ int fg_db_step(struct fg_db *db, sqlite3_stmt *st, struct fg_error *err) FG_MUST
 /* A statement that gives no rows. */
 int fg_db_run(struct fg_db *db, struct fg_error *err, const char *sql, const char *types, ...) FG_MUST_CHECK;
 int64_t fg_db_last_id(struct fg_db *db);
+
+/*
+ * What the database is at this moment, as bytes to compare: any commit, by whatever process, changes them before it returns, and
+ * what was once is never again.  Without a system call.  false: it cannot be told (or a transaction is open here).
+ */
+struct fg_db_moment {
+	unsigned char bytes[48];
+};
+bool fg_db_moment(struct fg_db *db, struct fg_db_moment *out);
 
 /* Rows that the last statement wrote. */
 int64_t fg_db_changes(struct fg_db *db);

@@ -106,14 +106,25 @@ int fg_sqlite_host(struct fg_store *store, const char *host, int64_t now_ms, int
 
 static int host_is_old(struct fg_store *store, const char *host, int64_t before_ms, bool *old, struct fg_error *err)
 {
+	int64_t seen[2] = { INT64_MAX, 0 }; /* where there is no such host */
+	uint64_t moment = fg_memo_moment(&store->memo, &store->db);
+	char key[FG_MEMO_KEY];
 	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = fg_db_query(&store->db, &st, err, "SELECT 1 FROM host WHERE name = ? AND last_seen_ms < ?", "si", host,
-			     before_ms);
+	int rc = 0;
 
-	if (rc == 0)
-		rc = fg_db_step(&store->db, st, err);
-	*old = rc > 0;
-	return rc < 0 ? rc : 0;
+	fg_memo_key(key, 's', host, NULL, NULL);
+	if (!fg_memo_get(&store->memo, moment, key, seen)) {
+		rc = fg_db_query(&store->db, &st, err, "SELECT last_seen_ms FROM host WHERE name = ?", "s", host);
+		if (rc == 0)
+			rc = fg_db_step(&store->db, st, err);
+		if (rc < 0)
+			return rc;
+		if (rc > 0)
+			seen[0] = fg_db_int(st, 0);
+		fg_memo_put(&store->memo, moment, key, seen);
+	}
+	*old = seen[0] < before_ms;
+	return 0;
 }
 
 int fg_store_host_seen(struct fg_store *store, const char *host, int64_t now_ms, int64_t grain_ms, struct fg_error *err)

@@ -4,11 +4,13 @@
 #define FG_SERVER_SQLITE_H
 
 #include "db.h"
+#include "memo.h"
 #include "store.h"
 
 struct fg_store {
 	struct fg_db db;
 	bool rollouts_touched;
+	struct fg_memo memo;
 };
 
 /* The same as fg_store_audit_add, inside the caller's transaction. */

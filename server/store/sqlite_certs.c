@@ -34,8 +34,8 @@ int fg_store_cert_add(struct fg_store *store, const struct fg_store_cert *cert, 
 	return fg_db_end(&store->db, cert_insert(store, cert, who, what, err), err);
 }
 
-int fg_store_cert_check(struct fg_store *store, const char *serial, const char *role, const char *name,
-			struct fg_error *err)
+static int cert_look(struct fg_store *store, const char *serial, const char *role, const char *name,
+		     struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *known = NULL;
 	fg_autostmt sqlite3_stmt *any = NULL;
@@ -58,6 +58,22 @@ int fg_store_cert_check(struct fg_store *store, const char *serial, const char *
 	if (rc == 0)
 		rc = fg_db_step(&store->db, any, err);
 	return rc > 0 ? fg_error_set(err, FG_ENOTALLOWED, "the certificate was revoked") : rc;
+}
+
+int fg_store_cert_check(struct fg_store *store, const char *serial, const char *role, const char *name,
+			struct fg_error *err)
+{
+	int64_t values[2] = { 0, 0 };
+	uint64_t moment = fg_memo_moment(&store->memo, &store->db);
+	char key[FG_MEMO_KEY];
+
+	fg_memo_key(key, 'c', serial, role, name);
+	if (fg_memo_get(&store->memo, moment, key, values)) /* only what is allowed is remembered */
+		return 0;
+	int rc = cert_look(store, serial, role, name, err);
+	if (rc == 0)
+		fg_memo_put(&store->memo, moment, key, values);
+	return rc;
 }
 
 /* A row that stands for certificates that the store never saw. */

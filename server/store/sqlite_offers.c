@@ -122,8 +122,8 @@ static int newest_offer(struct fg_store *store, sqlite3_stmt **st, int64_t *seq,
 	return 0;
 }
 
-int fg_store_offers_after(struct fg_store *store, const char *host, int64_t cursor, size_t limit, fg_store_offer_fn fn,
-			  void *arg, int64_t *next, struct fg_error *err)
+static int offers_after(struct fg_store *store, const char *host, int64_t cursor, size_t limit, fg_store_offer_fn fn,
+			void *arg, size_t *count, int64_t *next, struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *moment = NULL;
 	fg_autostmt sqlite3_stmt *st = NULL;
@@ -158,9 +158,35 @@ int fg_store_offers_after(struct fg_store *store, const char *host, int64_t curs
 		fn(&offer, arg);
 		n++;
 	}
-	if (rc == 0)
-		*next = n == limit ? last : newest;
-	return rc;
+	if (rc < 0)
+		return rc;
+	*count = n;
+	*next = n == limit ? last : newest;
+	return 0;
+}
+
+/* An offer is always read anew; remembered is that there was none. */
+int fg_store_offers_after(struct fg_store *store, const char *host, int64_t cursor, size_t limit, fg_store_offer_fn fn,
+			  void *arg, int64_t *next, struct fg_error *err)
+{
+	int64_t none[2] = { 0, 0 }; /* after which cursor, the next one */
+	uint64_t moment = fg_memo_moment(&store->memo, &store->db);
+	char key[FG_MEMO_KEY];
+	size_t n = 0;
+
+	fg_memo_key(key, 'o', host, NULL, NULL);
+	if (fg_memo_get(&store->memo, moment, key, none) && none[0] == cursor) {
+		*next = none[1];
+		return 0;
+	}
+	int rc = offers_after(store, host, cursor, limit, fn, arg, &n, next, err);
+	if (rc < 0)
+		return rc;
+	none[0] = cursor;
+	none[1] = *next;
+	if (n == 0)
+		fg_memo_put(&store->memo, moment, key, none);
+	return 0;
 }
 
 int fg_store_offers(struct fg_store *store, int64_t after, size_t limit, fg_store_offer_fn fn, void *arg,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 $(eval $(call unit_test,unit/server/store/test_backup,$(addprefix test/unit/server/store/,test_backup.c store_kit.c),fgstore fixgate))
 $(eval $(call unit_test,unit/server/store/test_lists,$(addprefix test/unit/server/store/,test_lists.c store_kit.c),fgstore fixgate))
+$(eval $(call unit_test,unit/server/store/test_memo,$(addprefix test/unit/server/store/,test_memo.c store_kit.c),fgstore fixgate))
 $(eval $(call unit_test,unit/server/rollout/test_plan,test/unit/server/rollout/test_plan.c,fgrollout fgstore fixgate))
 $(eval $(call unit_test,unit/server/rollout/test_decide,test/unit/server/rollout/test_decide.c,fgrollout fgstore fixgate))
 QUICK_TESTS += test/server/rollout_flow.py

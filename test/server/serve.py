@@ -98,6 +98,25 @@ def test_workers(s):
     return digest
 
 
+def test_other_writer(s):
+    """Polls that find nothing are answered without the database until somebody writes; here it is no process of the server."""
+    answer = s.call(AGENT, "GET", "/v1/offers?cursor=0").json
+    at = answer["cursor"] - 1
+    connections = on_each_worker(s, AGENT)
+    wrong = []
+    for n in range(20):
+        state = n % 2
+        s.query("UPDATE offer SET open = ? WHERE seq = ?", state, answer["cursor"])
+        for pid, h in connections.items():
+            for again in range(3):
+                offers = s.call(AGENT, "GET", f"/v1/offers?cursor={at}", connection=h).json["offers"]
+                if len(offers) != state:
+                    wrong.append((n, pid, again, offers))
+    same(wrong, [], "what another program takes out of the database, or puts there, is so for the next poll at each worker")
+    for h in connections.values():
+        h.close()
+
+
 def test_uploads(s):
     """The same bundle at once over several workers: published once, and each is told so or to try again."""
     odd = []
@@ -364,6 +383,7 @@ def test_units():
 
 def tests(s):
     digest = test_workers(s)
+    test_other_writer(s)
     test_uploads(s)
     test_worker_dies(s)
     second = test_second(s)
