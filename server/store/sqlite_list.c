@@ -119,8 +119,27 @@ static void query_columns(struct query *q, const struct fg_store_filter *f, bool
 	add(q, " FROM ");
 }
 
+/*
+ * Clients without a row, and those whose row says unknown, of which the ledger has so many rows.  Ranges of one: so that both go along
+ * an index that has all of it, and not to the ledger's rows.  Nearly every client may have a row, so each look counts: few
+ * rows that say unknown are a list of their own.
+ */
+static void add_unknown(struct query *q, const struct fg_store_filter *f, int64_t rows)
+{
+	add_text(q, " AND (NOT EXISTS (SELECT 1 FROM ledger x WHERE x.client BETWEEN c.uuid AND c.uuid AND x.fix = ?",
+		 f->fix);
+	add(q, ")");
+	if (rows > 0) {
+		add(q, rows > FEW ? " OR EXISTS (SELECT 1 FROM ledger y WHERE y.client BETWEEN c.uuid AND c.uuid AND"
+				  : " OR c.uuid IN (SELECT y.client FROM ledger y WHERE");
+		add_text(q, " y.fix = ?", f->fix);
+		add_text(q, " AND y.status = ?)", f->status);
+	}
+	add(q, ")");
+}
+
 /* CROSS JOIN: SQLite keeps the order of the tables; in PostgreSQL it is a join like any other. */
-static void query_make(struct query *q, const struct fg_store_filter *f, bool unknown, enum driver by,
+static void query_make(struct query *q, const struct fg_store_filter *f, bool unknown, int64_t rows, enum driver by,
 		       const char *after)
 {
 	bool ledger = (f->status || f->fix) && !unknown;
@@ -152,19 +171,10 @@ static void query_make(struct query *q, const struct fg_store_filter *f, bool un
 		add(q, ")");
 	if (f->fix && !unknown)
 		add_text(q, " AND l.fix = ?", f->fix);
-	if (f->status && unknown) {
-		/* Ranges of one: so that both go along an index that has all of it, and not to the ledger's rows. */
-		add_text(q,
-			 " AND (NOT EXISTS (SELECT 1 FROM ledger x WHERE x.client BETWEEN c.uuid AND c.uuid AND x.fix "
-			 "= ?",
-			 f->fix);
-		add_text(q,
-			 ") OR EXISTS (SELECT 1 FROM ledger y WHERE y.client BETWEEN c.uuid AND c.uuid AND y.fix = ?",
-			 f->fix);
-		add_text(q, " AND y.status = ?))", f->status);
-	} else if (f->status) {
+	if (f->status && unknown)
+		add_unknown(q, f, rows);
+	else if (f->status)
 		add_text(q, " AND l.status = ?", f->status);
-	}
 	if (f->host)
 		add_text(q, " AND c.host_id = (SELECT id FROM host WHERE name = ?)", f->host);
 	if (f->name)
@@ -185,12 +195,15 @@ static int clients_query(struct fg_store *store, const struct fg_store_filter *f
 {
 	enum driver by = BY_CLIENT;
 	bool unknown = false;
+	int64_t rows = 0; /* of the ledger, that say so */
 	int rc = lists_unknown(store, f, &unknown, err);
 
+	if (rc == 0 && unknown && f->status)
+		rc = ledger_rows(store, f, &rows, err);
 	if (rc == 0)
 		rc = driver_of(store, f, unknown, &by, err);
 	if (rc == 0)
-		query_make(q, f, unknown, by, after);
+		query_make(q, f, unknown, rows, by, after);
 	return rc;
 }
 

@@ -89,7 +89,7 @@ def memory(driver, servers, ours, work, n):
 
 # ---- pages ----
 
-STATUSES = ("fixed", "needed", "offered", "in-progress", "failed", "held", "not-needed", "unknown")
+STATUSES = ("fixed", "needed", "offered", "in-progress", "failed", "held", "not-needed", "rejected")
 
 
 def fill(path, clients, fixes):
@@ -148,7 +148,11 @@ def pages(ours, clients, fixes, rounds):
     rows = [[name, samples.median(name), samples.least(name), samples.median((name, "first")), "%d" % sizes[name][0], sizes[name][1]]
             for name, _ in PAGES]
     text = table(["{:,} clients × {} fixes, ms".format(clients, fixes), "median", "least", "the first time", "clients", "KiB"], rows)
-    first = PAGES[0][0]
-    return text, goal("the first page of {:,} clients × {} fixes in less than {} ms".format(clients, fixes, PAGE_MS),
-                      max(samples.median(first), samples.median((first, "first"))) < PAGE_MS,
-                      "%s ms, %s ms the first time" % (number(samples.median(first)), number(samples.median((first, "first")))))
+    text += "\n\nThe first time: after the database was filled, by a process that has read nothing of it."
+    worst = max((name for name, _ in PAGES), key=samples.median)
+    goals = [goal("the first page of {:,} clients × {} fixes in less than {} ms".format(clients, fixes, PAGE_MS),
+                  max(samples.median(PAGES[0][0]), samples.median((PAGES[0][0], "first"))) < PAGE_MS,
+                  "%s ms, %s ms the first time" % tuple(number(samples.median(n)) for n in (PAGES[0][0], (PAGES[0][0], "first")))),
+             goal("any of these pages in less than %d ms" % PAGE_MS, samples.median(worst) < PAGE_MS,
+                  "%s: %s ms" % (worst.lstrip("— "), number(samples.median(worst))))]
+    return text, "\n".join(goals)
