@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_struct.h>
 #include <inttypes.h>
 #include <lib/log.h>
 #include <stdarg.h>
@@ -129,13 +130,19 @@ void fg_request_reply(struct fg_request *req, int status, json_t *answer)
 	fg_request_text(req, status, "application/json", text);
 }
 
-/* Head and body as one TLS record, one write and one segment: libevent makes a record of each piece. */
-static void join(struct evhttp_connection *evcon)
+/*
+ * Head and body as one TLS record, one write and one segment: libevent makes a record of each piece.  And written in this turn of
+ * the loop, as if epoll had said that there is room, which there nearly always is: then epoll need not be asked for it, nor told
+ * twice what is waited for.
+ */
+static void send_now(struct evhttp_connection *evcon)
 {
-	struct evbuffer *out = bufferevent_get_output(evhttp_connection_get_bufferevent(evcon));
+	struct bufferevent *bev = evhttp_connection_get_bufferevent(evcon);
+	struct evbuffer *out = bufferevent_get_output(bev);
 
 	if (evbuffer_get_length(out) <= RECORD_BYTES)
 		evbuffer_pullup(out, -1);
+	event_active(&bev->ev_write, EV_WRITE, 1);
 }
 
 void fg_request_text(struct fg_request *req, int status, const char *type, const char *text)
@@ -153,7 +160,7 @@ void fg_request_text(struct fg_request *req, int status, const char *type, const
 	struct evhttp_connection *evcon = evhttp_request_get_connection(req->ev);
 	evhttp_send_reply(req->ev, status, NULL, out);
 	if (evcon && !head)
-		join(evcon);
+		send_now(evcon);
 	evbuffer_free(out);
 	request_free(req);
 }
