@@ -69,7 +69,6 @@ struct fg_job {
 	unsigned gone_tries;
 	fg_next_fn *gone_then;
 	struct fg_run *run;
-	bool not_applicable; /* the last fix VM said: the fix is not for this guest */
 	json_t *os; /* what a fix VM read on the disks, until it is reported; NULL: nothing */
 	char *token;
 	fg_step_fn *clear_then;

@@ -27,7 +27,7 @@ static const char schema[] =
 	"NULL);"
 	"CREATE TABLE IF NOT EXISTS name(id INTEGER PRIMARY KEY, name TEXT NOT NULL);";
 
-#define SCHEMA_VERSION 2 /* 2: catalogue, name */
+#define SCHEMA_VERSION 3 /* 2: catalogue, name; 3: jobs.not_applicable */
 
 void fg_job_record_release(struct fg_job_record *r)
 {
@@ -88,7 +88,9 @@ static int make_schema(struct fg_journal *j, int version, struct fg_error *err)
 	if (rc == 0)
 		rc = run(j, err, "INSERT OR IGNORE INTO name(id, name) VALUES(1, ?1)", "t", name);
 	if (rc == 0)
-		rc = exec(j, "PRAGMA user_version=2", err);
+		rc = exec(j, "ALTER TABLE jobs ADD COLUMN not_applicable INTEGER NOT NULL DEFAULT 0", err);
+	if (rc == 0)
+		rc = exec(j, "PRAGMA user_version=3", err);
 	if (rc == 0)
 		rc = exec(j, "COMMIT", err);
 	if (rc < 0)
@@ -172,10 +174,12 @@ static int put_job(struct fg_journal *j, struct fg_job_record *r, struct fg_erro
 		j, &s, err,
 		"INSERT INTO jobs(n, id, guest, nonce, name, toolstack, fix, title, digest, head_digest,"
 		" version, bytes, offer_seq, timeout_s, state, outcome, held_from, reason, snapshot, definition,"
-		" was, merged, attempts, created_ms, changed_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
-		" ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"
+		" was, merged, attempts, created_ms, changed_ms, not_applicable) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, "
+		"?8, ?9,"
+		" ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)"
 		" ON CONFLICT(n) DO UPDATE SET name=?5, toolstack=?6, state=?15, outcome=?16, held_from=?17,"
-		" reason=?18, snapshot=?19, definition=?20, was=?21, merged=?22, attempts=?23, changed_ms=?25");
+		" reason=?18, snapshot=?19, definition=?20, was=?21, merged=?22, attempts=?23, changed_ms=?25, "
+		"not_applicable=?26");
 
 	if (rc < 0)
 		return rc;
@@ -200,6 +204,7 @@ static int put_job(struct fg_journal *j, struct fg_job_record *r, struct fg_erro
 	sqlite3_bind_int64(s, 23, r->attempts);
 	sqlite3_bind_int64(s, 24, r->created_ms);
 	sqlite3_bind_int64(s, 25, r->changed_ms);
+	sqlite3_bind_int(s, 26, r->not_applicable);
 	rc = step_done(j, s, "job", err);
 	if (rc == 0 && !r->n)
 		r->n = sqlite3_last_insert_rowid(j->db);

@@ -48,6 +48,7 @@ struct fg_job_record {
 	char *definition; /* what start_paused needs */
 	char *was; /* "running", "paused", "off"; NULL: not known yet */
 	bool merged; /* every layer is in its origin */
+	bool not_applicable; /* the last fix VM said: the fix is not for this guest */
 	uint32_t attempts; /* fix VMs that were let run */
 	int64_t created_ms, changed_ms;
 };

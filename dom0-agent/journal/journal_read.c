@@ -6,7 +6,7 @@
 #define JOB_COLUMNS                                                                                                    \
 	"SELECT n, id, guest, nonce, name, toolstack, fix, title, digest, head_digest, version, bytes, offer_seq,"     \
 	" timeout_s, state, outcome, held_from, reason, snapshot, definition, was, merged, attempts, created_ms,"      \
-	" changed_ms FROM jobs "
+	" changed_ms, not_applicable FROM jobs "
 
 static char *text_at(sqlite3_stmt *s, int column)
 {
@@ -54,6 +54,7 @@ static struct fg_job_record *read_job(sqlite3_stmt *s)
 	r->attempts = (uint32_t)sqlite3_column_int64(s, 22);
 	r->created_ms = sqlite3_column_int64(s, 23);
 	r->changed_ms = sqlite3_column_int64(s, 24);
+	r->not_applicable = sqlite3_column_int(s, 25) != 0;
 	return r;
 }
 

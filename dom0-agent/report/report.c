@@ -59,7 +59,7 @@ void fg_report_applies(struct fg_job *job, const json_t *applies)
 {
 	const char *result = json_string_value(json_object_get(applies, "result"));
 
-	job->not_applicable = result && strcmp(result, "not-applicable") == 0;
+	job->r.not_applicable = result && strcmp(result, "not-applicable") == 0;
 }
 
 json_t *fg_report_of(struct fg_job *job)
@@ -69,7 +69,7 @@ json_t *fg_report_of(struct fg_job *job)
 
 	fg_report_add_evidence(report, "os", job->os);
 	job->os = NULL;
-	if (job->r.state == FG_STATE_NOT_NEEDED && job->not_applicable)
+	if (job->r.state == FG_STATE_NOT_NEEDED && job->r.not_applicable)
 		fg_report_add_evidence(report, "applies", json_string("not-applicable"));
 
 	if (agent->isolator_ops->evidence && was_filtered(job->r.state))

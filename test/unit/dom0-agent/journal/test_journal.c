@@ -61,7 +61,7 @@ START_TEST(job_comes_back_as_it_was)
 	ck_assert_int_eq(r.n, 1);
 	r.state = FG_STATE_FIXING;
 	r.outcome = FG_STATE_FAILED;
-	r.merged = true;
+	r.merged = r.not_applicable = true;
 	r.definition = fg_strdup("{\"x\":\"'\\\"; DROP TABLE jobs\"}");
 	r.was = fg_strdup("running");
 	e.kind = "intent", e.what = "stop";
@@ -75,6 +75,7 @@ START_TEST(job_comes_back_as_it_was)
 	ck_assert_str_eq(back->definition, r.definition);
 	ck_assert_ptr_null(back->reason);
 	ck_assert(back->merged);
+	ck_assert(back->not_applicable);
 	json_t *steps = NULL;
 	ck_assert_int_eq(fg_journal_steps(j, r.id, &steps, NULL), 0);
 	ck_assert_uint_eq(json_array_size(steps), 2);
@@ -298,9 +299,11 @@ START_TEST(names)
 	ck_assert_str_eq(first, again);
 	fg_journal_close(j);
 	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-	ck_assert_int_eq(
-		sqlite3_exec(db, "DROP TABLE name; DROP TABLE catalogue; PRAGMA user_version=1", NULL, NULL, NULL),
-		SQLITE_OK);
+	ck_assert_int_eq(sqlite3_exec(db,
+				      "DROP TABLE name; DROP TABLE catalogue;"
+				      "ALTER TABLE jobs DROP COLUMN not_applicable; PRAGMA user_version=1",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
 	sqlite3_close(db);
 	ck_assert_int_eq(fg_journal_open(path, &j, NULL), 0);
 	ck_assert_int_eq(fg_journal_name(j, &old, NULL), 0);
