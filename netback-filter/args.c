@@ -13,7 +13,7 @@
 const char fg_args_usage[] =
 	"usage: netback-filter isolate --guest UUID --dev DEV[,DEV...] --mac MAC\n"
 	"           [--ip ADDR]... --server ADDR:PORT [--server [ADDR6]:PORT]... [--server-mac MAC]\n"
-	"           [--gateway ADDR]... [--gateway-mac MAC] [--dhcp ADDR] [--rate PPS]\n"
+	"           [--gateway ADDR]... [--gateway-mac MAC] [--dhcp ADDR] [--rate PPS] [--routed]\n"
 	"       netback-filter isolate --guest UUID --dev DEV[,DEV...] --mac MAC --closed\n"
 	"       netback-filter isolate --batch FILE\n"
 	"       netback-filter release --guest UUID\n"
@@ -36,6 +36,7 @@ enum {
 	OPT_GATEWAY_MAC,
 	OPT_DHCP,
 	OPT_RATE,
+	OPT_ROUTED,
 	OPT_CLOSED,
 	OPT_JSON,
 	OPT_MARK_DIR,
@@ -58,6 +59,7 @@ static const struct option options[] = {
 	{ "gateway-mac", required_argument, NULL, OPT_GATEWAY_MAC },
 	{ "dhcp", required_argument, NULL, OPT_DHCP },
 	{ "rate", required_argument, NULL, OPT_RATE },
+	{ "routed", no_argument, NULL, OPT_ROUTED },
 	{ "closed", no_argument, NULL, OPT_CLOSED },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "mark-dir", required_argument, NULL, OPT_MARK_DIR },
@@ -69,8 +71,6 @@ static const struct option options[] = {
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
 };
-
-#define GATEWAYS_MAX 2
 
 static int limit(const char *what, size_t max, struct fg_error *err)
 {
@@ -119,8 +119,8 @@ static int add_address(struct fg_args *a, int opt, const char *text, struct fg_e
 			return limit("servers", FG_FILTER_SERVERS_MAX, err);
 		return fg_server_parse(text, &g->servers[g->n_servers++], err);
 	case OPT_GATEWAY:
-		if (g->n_gateways == GATEWAYS_MAX)
-			return limit("gateways", GATEWAYS_MAX, err);
+		if (g->n_gateways == FG_FILTER_GATEWAYS_MAX)
+			return limit("gateways", FG_FILTER_GATEWAYS_MAX, err);
 		return fg_ip_parse(text, &g->gateways[g->n_gateways++].address, err);
 	default:
 		return fg_ip_parse(text, &g->dhcp, err);
@@ -188,6 +188,9 @@ static int take_option(struct fg_args *a, int opt, const char *value, uint8_t la
 		return add_address(a, opt, value, err);
 	case OPT_RATE:
 		return parse_rate(value, &a->guest.rate_pps, err);
+	case OPT_ROUTED:
+		a->guest.routed = true;
+		return 0;
 	case OPT_CLOSED:
 		a->guest.closed = true;
 		return 0;
@@ -225,7 +228,7 @@ static int check_verb(const struct fg_args *a, struct fg_error *err)
 {
 	const struct fg_filter_guest *g = &a->guest;
 	bool described = g->n_devs || g->n_servers || g->n_addresses || g->n_gateways || g->dhcp.family ||
-			 g->rate_pps || g->closed;
+			 g->rate_pps || g->routed || g->closed;
 
 	if (a->verb == FG_VERB_HELP || a->verb == FG_VERB_VERSION)
 		return 0;
@@ -244,7 +247,8 @@ static int check_verb(const struct fg_args *a, struct fg_error *err)
 		return fg_error_set(err, FG_EUSAGE, "--direction goes with simulate alone");
 	if (a->verb == FG_VERB_SIMULATE && !a->file)
 		return fg_error_set(err, FG_EUSAGE, "no capture is named");
-	if (g->closed && (g->n_servers || g->n_addresses || g->n_gateways || g->dhcp.family || g->rate_pps))
+	if (g->closed &&
+	    (g->n_servers || g->n_addresses || g->n_gateways || g->dhcp.family || g->rate_pps || g->routed))
 		return fg_error_set(err, FG_EUSAGE,
 				    "--closed lets nothing pass: no server, address or rate goes with it");
 	if (a->verb == FG_VERB_LIST)
@@ -254,7 +258,7 @@ static int check_verb(const struct fg_args *a, struct fg_error *err)
 	if (a->verb == FG_VERB_RELEASE)
 		return described ? fg_error_set(err, FG_EUSAGE, "release takes the guest only") : 0;
 	if (a->verb == FG_VERB_ARM)
-		return g->n_devs != 1 || g->n_servers || g->n_addresses || g->n_gateways || g->closed
+		return g->n_devs != 1 || g->n_servers || g->n_addresses || g->n_gateways || g->routed || g->closed
 			       ? fg_error_set(err, FG_EUSAGE, "arm takes one device, all else is in the mark")
 			       : 0;
 	return a->batch ? 0 : fg_filter_guest_check(g, err);
@@ -319,7 +323,7 @@ int fg_args_parse(int argc, char **argv, struct fg_args *out, struct fg_error *e
 	out->guest.devs = fg_calloc(FG_FILTER_DEVS_MAX, sizeof(out->guest.devs[0]));
 	out->guest.addresses = fg_calloc(FG_FILTER_ADDRS_MAX, sizeof(out->guest.addresses[0]));
 	out->guest.servers = fg_calloc(FG_FILTER_SERVERS_MAX, sizeof(out->guest.servers[0]));
-	out->guest.gateways = fg_calloc(GATEWAYS_MAX, sizeof(out->guest.gateways[0]));
+	out->guest.gateways = fg_calloc(FG_FILTER_GATEWAYS_MAX, sizeof(out->guest.gateways[0]));
 	int rc = parse_words(argc, argv, out, err);
 	if (rc < 0 && err)
 		err->code = -rc == FG_ELIMIT ? FG_ELIMIT : FG_EUSAGE;

@@ -69,9 +69,26 @@ static int check_servers(const struct fg_filter_guest *g, struct fg_error *err)
 	return 0;
 }
 
+/* The MAC of each device is taken then: one that is given would be another neighbour. */
+static int check_routed(const struct fg_filter_guest *g, struct fg_error *err)
+{
+	bool given = false;
+
+	for (size_t i = 0; i < g->n_servers; i++)
+		given |= fg_mac_known(g->servers[i].mac);
+	for (size_t i = 0; i < g->n_gateways; i++)
+		given |= fg_mac_known(g->gateways[i].mac);
+	if (g->routed && given)
+		return fg_error_set(err, FG_EUSAGE,
+				    "routed: the host's end of the NIC is the only neighbour, no MAC "
+				    "of a server or gateway goes with it");
+	return 0;
+}
+
 static int check_gateways(const struct fg_filter_guest *g, struct fg_error *err)
 {
-	if (g->n_gateways > 2 || (g->n_gateways == 2 && g->gateways[0].address.family == g->gateways[1].address.family))
+	if (g->n_gateways > FG_FILTER_GATEWAYS_MAX ||
+	    (g->n_gateways == 2 && g->gateways[0].address.family == g->gateways[1].address.family))
 		return fg_error_set(err, FG_EUSAGE, "more than one gateway of a family");
 	for (size_t i = 0; i < g->n_gateways; i++) {
 		int rc = check_ip(&g->gateways[i].address, "gateway", err);
@@ -144,6 +161,8 @@ int fg_filter_guest_check(const struct fg_filter_guest *g, struct fg_error *err)
 	rc = check_servers(g, err);
 	if (rc == 0)
 		rc = check_gateways(g, err);
+	if (rc == 0)
+		rc = check_routed(g, err);
 	if (rc == 0)
 		rc = check_addresses(g, err);
 	return rc < 0 ? rc : check_dhcp(g, err);

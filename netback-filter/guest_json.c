@@ -109,6 +109,8 @@ json_t *fg_guest_to_json(const struct fg_filter_guest *g, bool names)
 		json_object_set_new(o, "dhcp", ip_json(&g->dhcp));
 	if (g->rate_pps)
 		json_object_set_new(o, "rate", json_integer(g->rate_pps));
+	if (g->routed)
+		json_object_set_new(o, "routed", json_true());
 	return o;
 }
 
@@ -213,7 +215,7 @@ static int get_servers(const json_t *o, struct fg_filter_guest *g, struct fg_err
 static int get_gateways(const json_t *o, struct fg_filter_guest *g, struct fg_error *err)
 {
 	json_t *array;
-	int rc = fg_json_array(o, "gateways", 2, &array, err);
+	int rc = fg_json_array(o, "gateways", FG_FILTER_GATEWAYS_MAX, &array, err);
 
 	if (rc < 0)
 		return rc;
@@ -241,6 +243,10 @@ static int get_rest(const json_t *o, struct fg_filter_guest *g, struct fg_error 
 		rc = fg_json_int_opt(o, "rate", 1, UINT32_MAX, 0, &rate, err);
 	if (rc == 0)
 		g->rate_pps = (uint32_t)rate;
+	const json_t *routed = json_object_get(o, "routed");
+	if (rc == 0 && routed && !json_is_boolean(routed))
+		rc = fg_error_set(err, FG_EFORMAT, "'routed' is no boolean");
+	g->routed = json_is_true(routed);
 	return rc;
 }
 
@@ -253,7 +259,8 @@ int fg_guest_from_json(const json_t *o, bool names, struct fg_filter_guest **out
 	if (rc == 0)
 		rc = fg_uuid_parse(uuid, g->uuid, err);
 	if (rc == 0)
-		rc = KNOWN_KEYS(o, err, "uuid", "closed", "devs", "addresses", "servers", "gateways", "dhcp", "rate");
+		rc = KNOWN_KEYS(o, err, "uuid", "closed", "devs", "addresses", "servers", "gateways", "dhcp", "rate",
+				"routed");
 	if (rc == 0 && !json_is_boolean(json_object_get(o, "closed")))
 		rc = fg_error_set(err, FG_EFORMAT, "'closed' is missing or no boolean");
 	g->closed = json_is_true(json_object_get(o, "closed"));

@@ -55,6 +55,10 @@ static int on_link(const struct nlmsghdr *nlh, void *data)
 	{
 		if (mnl_attr_get_type(a) == IFLA_IFNAME)
 			copy_text(a, link->name, sizeof(link->name));
+		else if (mnl_attr_get_type(a) == IFLA_MASTER && mnl_attr_get_payload_len(a) >= 4)
+			link->master = mnl_attr_get_u32(a);
+		else if (mnl_attr_get_type(a) == IFLA_ADDRESS && mnl_attr_get_payload_len(a) == sizeof(link->mac))
+			memcpy(link->mac, mnl_attr_get_payload(a), sizeof(link->mac));
 		else if (mnl_attr_get_type(a) == IFLA_LINKINFO)
 			read_info(a, link);
 	}

@@ -14,6 +14,8 @@ struct fg_link {
 	char name[IFNAMSIZ];
 	char kind[16]; /* IFLA_INFO_KIND: "tun", "veth", "bridge" …; "" for hardware and Xen's vifs */
 	char port_of[16]; /* IFLA_INFO_SLAVE_KIND: "bridge", "bond" … */
+	uint32_t master; /* the bridge or switch that it is a port of, 0: none */
+	uint8_t mac[6]; /* the host's end's own; zero if it has none of six bytes */
 	uint8_t tun_type; /* IFF_TUN or IFF_TAP */
 };
 

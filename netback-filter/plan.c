@@ -20,6 +20,8 @@ static void add_target(const struct fg_held *held, const char *uuid, const struc
 	memcpy(t->name, link->name, sizeof(t->name));
 	t->ifindex = link->ifindex;
 	memcpy(t->mac, mac, 6);
+	if (!link->master && !(link->mac[0] & 1))
+		memcpy(t->link, link->mac, 6);
 	for (int dir = 0; dir < FG_DIR_COUNT; dir++) {
 		const struct fg_held_chain *base = fg_held_base(held, uuid, t->ifindex, (enum fg_dir)dir);
 		/* After a rename kernels before 6.16 name the hook as the device is now and keep it; later ones show
@@ -85,6 +87,27 @@ int fg_plan_targets(struct fg_netlink *route, struct fg_held *held, const struct
 	*out = FG_TAKE(t);
 	*n_out = n;
 	return 0;
+}
+
+void fg_plan_rules(const struct fg_filter_guest *guest, const struct fg_target *t, struct fg_ruleset *out)
+{
+	struct fg_filter_server servers[FG_FILTER_SERVERS_MAX];
+	struct fg_filter_gateway gateways[FG_FILTER_GATEWAYS_MAX];
+	struct fg_filter_guest g = *guest;
+
+	if (g.routed && !g.closed) {
+		for (size_t i = 0; i < g.n_servers; i++) {
+			servers[i] = guest->servers[i];
+			memcpy(servers[i].mac, t->link, 6);
+		}
+		for (size_t i = 0; i < g.n_gateways; i++) {
+			gateways[i] = guest->gateways[i];
+			memcpy(gateways[i].mac, t->link, 6);
+		}
+		g.servers = servers;
+		g.gateways = gateways;
+	}
+	fg_ruleset_build(&g, t->mac, t->ifindex, out);
 }
 
 void fg_plan_names(const struct fg_target *t, enum fg_dir dir, char names[FG_CHAIN_COUNT][FG_CHAIN_NAME_MAX])
@@ -228,7 +251,7 @@ void fg_plan_isolate(struct fg_batch *b, const struct fg_held *held, const struc
 	}
 	for (size_t k = 0; k < n; k++) {
 		struct fg_ruleset set;
-		fg_ruleset_build(guest, targets[k].mac, targets[k].ifindex, &set);
+		fg_plan_rules(guest, &targets[k], &set);
 		for (int dir = 0; dir < FG_DIR_COUNT; dir++) {
 			bool exists[FG_CHAIN_COUNT] = { false };
 			for (size_t i = 0; i < n_held; i++)

@@ -15,6 +15,7 @@ struct fg_target {
 	char also[IFNAMSIZ]; /* the name it is about to get, or "" */
 	uint32_t ifindex;
 	uint8_t mac[6];
+	uint8_t link[6]; /* of the host's end; zero where it is a port: somebody else is the guest's neighbour there */
 	/* its chains of a direction stay and get other rules, or all are made anew; label: what they are named after */
 	bool reuse[FG_DIR_COUNT];
 	char label[FG_DIR_COUNT][IFNAMSIZ];
@@ -24,6 +25,8 @@ struct fg_target {
  * NOTFOUND, REFUSED as fg_filter_isolate. Caller frees *out with free. */
 int fg_plan_targets(struct fg_netlink *route, struct fg_held *held, const struct fg_filter_guest *guest,
 		    const char *also, struct fg_target **out, size_t *n, struct fg_error *err) FG_MUST_CHECK;
+/* Its rules. Free with fg_ruleset_free. */
+void fg_plan_rules(const struct fg_filter_guest *guest, const struct fg_target *t, struct fg_ruleset *out);
 void fg_plan_names(const struct fg_target *t, enum fg_dir dir, char names[FG_CHAIN_COUNT][FG_CHAIN_NAME_MAX]);
 
 void fg_plan_table(struct fg_batch *b);

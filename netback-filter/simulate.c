@@ -51,6 +51,9 @@ int fg_filter_sim_new(const struct fg_filter_guest *guest, struct fg_filter_sim 
 			return fg_error_set(err, FG_EUSAGE,
 					    "a capture is of one interface: %s and %s differ in their MAC",
 					    guest->devs[0].name, guest->devs[i].name);
+	if (guest->routed && !guest->closed)
+		return fg_error_set(err, FG_EUSAGE,
+				    "routed: give the MAC of the host's end of the NIC as that of server and gateway");
 	struct fg_filter_sim *s = fg_calloc(1, sizeof(*s));
 	memcpy(s->mac, guest->devs[0].mac, 6);
 	fg_ruleset_build(guest, s->mac, IFINDEX, &s->set);

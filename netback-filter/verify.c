@@ -98,7 +98,7 @@ static int verify_target(struct fg_filter *f, const struct fg_held *held, const 
 	struct fg_ruleset set;
 	int rc = 0;
 
-	fg_ruleset_build(guest, t->mac, t->ifindex, &set);
+	fg_plan_rules(guest, t, &set);
 	for (int dir = 0; dir < FG_DIR_COUNT && rc == 0; dir++) {
 		char names[FG_CHAIN_COUNT][FG_CHAIN_NAME_MAX];
 		if (!chains_equal(held, guest->uuid, t, (enum fg_dir)dir, &set, err)) {

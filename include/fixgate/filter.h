@@ -26,6 +26,7 @@
 #define FG_FILTER_DEVS_MAX 64 /* netdevs of one guest */
 #define FG_FILTER_ADDRS_MAX 64 /* addresses of one guest, either family */
 #define FG_FILTER_SERVERS_MAX 8
+#define FG_FILTER_GATEWAYS_MAX 2 /* one a family */
 #define FG_FILTER_GUESTS_MAX 16384 /* guests of one request */
 #define FG_FILTER_RATE_DEFAULT                                                                                         \
 	50000 /* frames a second, from the guest, each device: 25 Gbit/s of TCP with segmentation offload */
@@ -68,6 +69,9 @@ struct fg_filter_guest {
 	size_t n_gateways; /* at most one a family */
 	struct fg_ip dhcp; /* family 0 = no DHCP */
 	uint32_t rate_pps; /* 0 = FG_FILTER_RATE_DEFAULT */
+	/* dom0 routes for it (vif-route): its only neighbour is the host's end of each NIC, whose own MAC, as the kernel has it,
+	 * is that of all servers and gateways.  None of them has one here.  On a port of a bridge or switch it is not known. */
+	bool routed;
 	bool closed; /* drop-all: nothing above but devs matters */
 };
 
@@ -134,7 +138,8 @@ struct fg_filter_verdict {
 	uint8_t dmac[6];
 };
 struct fg_filter_sim;
-/* USAGE as isolate, and if the devices differ in their MAC: a capture is of one interface. Devices need not exist. */
+/* USAGE as isolate, and if the devices differ in their MAC: a capture is of one interface; or if the guest is routed: the MACs have
+ * to be given. Devices need not exist. */
 int fg_filter_sim_new(const struct fg_filter_guest *guest, struct fg_filter_sim **out,
 		      struct fg_error *err) FG_MUST_CHECK;
 void fg_filter_sim_frame(struct fg_filter_sim *sim, enum fg_filter_direction direction,
