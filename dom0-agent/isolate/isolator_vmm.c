@@ -3,11 +3,13 @@
 #include "counters.h"
 #include "kept.h"
 #include "plan.h"
+#include "routed.h"
 #include "vmm.h"
 
 #include <lib/log.h>
 #include <lib/util.h>
 #include <netback-filter/awake.h>
+#include <netback-filter/filter.h>
 #include <netback-filter/own.h>
 #include <netback-filter/status.h>
 
@@ -193,17 +195,33 @@ static int mark(struct fg_isolator *iso, const struct fg_filter_guest *guest, bo
 	return fg_filter_mark_write(iso->marks, guest, err);
 }
 
+/* As fg_isolate_plan, and whether dom0 routes for the guest. */
+static int make_plan(struct fg_isolator *iso, const struct fg_guest *guest, bool closed, bool for_mark,
+		     struct fg_isolate_plan *plan, struct fg_error *err)
+{
+	struct fg_filter_guest *old = NULL;
+	int rc = fg_isolate_plan(iso->config, guest, closed, for_mark, fg_reach_find, plan, err);
+
+	if (rc < 0)
+		return rc;
+	if (fg_filter_mark_read(iso->marks, guest->uuid, &old, NULL) < 0)
+		old = NULL; /* not marked; or as if it said nothing */
+	rc = fg_routed_plan(&iso->filter->route, guest, old, plan, err);
+	fg_filter_guest_free(old);
+	return rc;
+}
+
 static int vmm_isolate(struct fg_isolator *iso, const struct fg_guest *guest, bool closed, struct fg_error *err)
 {
 	fg_autofree struct fg_isolate_plan *plan = fg_calloc(1, sizeof(*plan));
 	bool filtered[FG_FILTER_DEVS_MAX] = { false }, was_marked = false;
 	struct fg_error why = FG_ERROR_INIT;
-	int rc = fg_isolate_plan(iso->config, guest, closed, true, fg_reach_find, plan, err);
+	int rc = make_plan(iso, guest, closed, true, plan, err);
 
 	if (rc == 0)
 		rc = mark(iso, &plan->guest, &was_marked, err);
 	if (rc == 0)
-		rc = fg_isolate_plan(iso->config, guest, closed, false, fg_reach_find, plan, err);
+		rc = make_plan(iso, guest, closed, false, plan, err);
 	if (rc == 0 && plan->guest.n_devs == 0)
 		json_object_del(iso->begun, guest->uuid);
 	if (rc < 0 || plan->guest.n_devs == 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-guard_sources := $(addprefix dom0-agent/isolate/,isolator_vmm.c kept.c counters.c netns.c linkwatch.c guard.c guard_rules.c \
+guard_sources := $(addprefix dom0-agent/isolate/,isolator_vmm.c kept.c routed.c counters.c netns.c linkwatch.c guard.c guard_rules.c \
 	window_limit.c)
 $(eval $(call library,fgguard,$(guard_sources),jansson libmnl libevent_core))
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
  * fixgate-guard-probe DIR: the guard and the isolator as in fixgated, on a xenstore of files (DIR/xs/…) and a toolstack that
- * knows what DIR/guests/<uuid> says: lines "netdev mac".  Prints one JSON object a line; commands on stdin:
+ * knows what DIR/guests/<uuid> says: lines "netdev mac [address]".  Prints one JSON object a line; commands on stdin:
  *	isolate UUID | release UUID | evidence UUID
  */
 #include "guard.h"
@@ -54,7 +54,7 @@ static int xenstore(void *arg, const char *node, char **out, struct fg_error *er
 static int find(const struct probe *p, const char *uuid, struct fg_guest *g, struct fg_error *err)
 {
 	fg_autofree char *path = fg_asprintf("%s/guests/%s", p->dir, uuid), *text = NULL;
-	char *rest = NULL, dev[IFNAMSIZ], mac[18];
+	char *rest = NULL, dev[IFNAMSIZ], mac[18], address[16];
 	int rc = fg_file_read(path, 65536, &text, NULL, err);
 
 	if (rc < 0)
@@ -64,10 +64,13 @@ static int find(const struct probe *p, const char *uuid, struct fg_guest *g, str
 	g->name = fg_strdup("probe");
 	g->nics = fg_calloc(FG_GUEST_NICS_MAX, sizeof(*g->nics));
 	for (char *line = strtok_r(text, "\n", &rest); line && rc == 0; line = strtok_r(NULL, "\n", &rest)) {
-		if (g->n_nics == FG_GUEST_NICS_MAX || sscanf(line, "%15s %17s", dev, mac) != 2)
+		int words = sscanf(line, "%15s %17s %15s", dev, mac, address);
+		if (g->n_nics == FG_GUEST_NICS_MAX || words < 2)
 			break;
 		struct fg_nic *nic = &g->nics[g->n_nics++];
 		rc = fg_mac_parse(mac, nic->mac, err);
+		nic->addresses[0].family = AF_INET;
+		nic->n_addresses = words == 3 && inet_pton(AF_INET, address, &nic->addresses[0].v4) == 1;
 		if (if_nametoindex(dev))
 			snprintf(nic->netdevs[nic->n_netdevs++], IFNAMSIZ, "%s", dev);
 	}

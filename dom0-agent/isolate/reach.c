@@ -13,12 +13,6 @@
 #include <netpacket/packet.h>
 #include <string.h>
 
-/* Answer of the kernel to "which way to the server?" */
-struct route {
-	unsigned oif;
-	struct fg_ip gateway;
-};
-
 struct neighbour {
 	unsigned ifindex;
 	const struct fg_ip *ip;
@@ -93,7 +87,7 @@ static int ask(struct nlmsghdr *nlh, mnl_cb_t cb, void *arg, struct fg_error *er
 static int on_route(const struct nlmsghdr *nlh, void *arg)
 {
 	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
-	struct route *route = arg;
+	struct fg_reach_route *route = arg;
 	const struct nlattr *attr;
 
 	if (nlh->nlmsg_type != RTM_NEWROUTE)
@@ -104,25 +98,31 @@ static int on_route(const struct nlmsghdr *nlh, void *arg)
 			route->oif = mnl_attr_get_u32(attr);
 		else if (mnl_attr_get_type(attr) == RTA_GATEWAY)
 			route->gateway = ip_from(rtm->rtm_family, mnl_attr_get_payload(attr));
+		else if (mnl_attr_get_type(attr) == RTA_PREFSRC)
+			route->source = ip_from(rtm->rtm_family, mnl_attr_get_payload(attr));
 	}
 	return MNL_CB_STOP; /* a route that was asked for by address is one message */
 }
 
-static int find_route(const struct fg_ip *server, struct route *route, struct fg_error *err)
+int fg_reach_route(const struct fg_ip *to, struct fg_reach_route *out, struct fg_error *err)
 {
+	struct fg_reach_route route = { 0 };
 	char buf[512];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
 	size_t len;
-	const void *bytes = ip_bytes(server, &len);
+	const void *bytes = ip_bytes(to, &len);
 
 	nlh->nlmsg_type = RTM_GETROUTE;
 	nlh->nlmsg_flags = NLM_F_REQUEST;
 	nlh->nlmsg_seq = 1;
 	struct rtmsg *rtm = mnl_nlmsg_put_extra_header(nlh, sizeof(*rtm));
-	rtm->rtm_family = (unsigned char)server->family;
+	rtm->rtm_family = (unsigned char)to->family;
 	rtm->rtm_dst_len = (unsigned char)(len * 8);
 	mnl_attr_put(nlh, RTA_DST, len, bytes);
-	return ask(nlh, on_route, route, err);
+	int rc = ask(nlh, on_route, &route, err);
+	if (rc == 0)
+		*out = route;
+	return rc;
 }
 
 static int on_neighbour(const struct nlmsghdr *nlh, void *arg)
@@ -298,11 +298,11 @@ int fg_reach_find(const struct fg_agent_config *config, const char *bridge, stru
 {
 	struct fg_reach reach = { .prefix = own_prefix(bridge, config->server_address.family) };
 	unsigned ifindex = if_nametoindex(bridge);
-	struct route route = { 0 };
+	struct fg_reach_route route = { 0 };
 
 	/* No route, or another interface: the server may still be there from the bridge, by a gateway that is configured or on
 	 * the link, if it answers there. */
-	bool routed = find_route(&config->server_address, &route, NULL) == 0;
+	bool routed = fg_reach_route(&config->server_address, &route, NULL) == 0;
 	if (routed && ifindex && route.oif == ifindex) {
 		reach.on_link = route.gateway.family == 0;
 		reach.gateway = route.gateway;

@@ -18,6 +18,13 @@ struct fg_reach {
 
 int fg_reach_find(const struct fg_agent_config *config, const char *bridge, struct fg_reach *out,
 		  struct fg_error *err) FG_MUST_CHECK;
+/* dom0's way to an address.  Zero where there is no such thing. */
+struct fg_reach_route {
+	unsigned oif;
+	struct fg_ip gateway;
+	struct fg_ip source; /* dom0's own address for it */
+};
+int fg_reach_route(const struct fg_ip *to, struct fg_reach_route *out, struct fg_error *err) FG_MUST_CHECK;
 bool fg_reach_mac_known(const uint8_t mac[6]);
 /* "10.99.0.2"; out holds INET6_ADDRSTRLEN. */
 const char *fg_ip_text(const struct fg_ip *ip, char *out);

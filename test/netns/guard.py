@@ -5,6 +5,7 @@ import json
 import os
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -50,8 +51,8 @@ class Host:
         self.file("xs/vm/%s/uuid" % uuid, uuid)
 
     def guest(self, uuid, *nics):
-        """What the toolstack knows: (netdev, mac)…"""
-        self.file("guests/" + uuid, "".join("%s %s\n" % n for n in nics))
+        """What the toolstack knows: (netdev, mac[, address])…"""
+        self.file("guests/" + uuid, "".join(" ".join(n) + "\n" for n in nics))
 
     def start(self):
         with self.d:
@@ -547,6 +548,78 @@ def evidence(tap):
     h.close()
 
 
+def reaches_server(h, timeout=5.0):
+    with h.g:
+        c = socket.socket()
+    c.settimeout(timeout)
+    try:
+        c.connect(("10.99.0.2", 8443))
+        return True
+    except OSError:
+        return False
+    finally:
+        c.close()
+
+
+def boot(h):
+    """The guest's side of a vif."""
+    h.g.ip("link", "set", "eth0", "address", GM, "up")
+    h.g.ip("addr", "add", "10.1.0.5/24", "dev", "eth0")
+    h.g.ip("route", "add", "default", "via", "10.1.0.1")
+
+
+def route(h):
+    """What vif-route does."""
+    h.d.ip("link", "set", "vif1.0", "up")
+    h.d.ip("addr", "add", "10.1.0.1/32", "dev", "vif1.0")
+    h.d.sysctl("net/ipv4/conf/vif1.0/proxy_arp", "1")
+    h.d.ip("route", "add", "10.1.0.5", "dev", "vif1.0", "src", "10.1.0.1")
+
+
+def routed(tap):
+    """No bridge, dom0 routes: the server is reached by the vif's own MAC, also after a reboot of the guest."""
+    h, server = Host(), Ns("server")
+    h.d.sysctl("net/ipv4/ip_forward", "1")
+    h.d.ip("link", "add", "srv0", "type", "veth", "peer", "name", "eth0", "netns", server.name)
+    h.d.ip("link", "set", "srv0", "up")
+    h.d.ip("addr", "add", "10.99.0.1/24", "dev", "srv0")
+    server.ip("link", "set", "eth0", "up")
+    server.ip("addr", "add", "10.99.0.2/24", "dev", "eth0")
+    server.ip("route", "add", "default", "via", "10.99.0.1")
+    with server:
+        listener = socket.create_server(("10.99.0.2", 8443))
+    h.vif("vif1.0", "eth0", "address", "fe:ff:ff:ff:ff:ff")
+    route(h)
+    boot(h)
+    tap.ok(reaches_server(h), "not isolated: the guest reaches the server")
+    h.guest(UUID, ("vif1.0", GM, "10.1.0.5"))
+    said = h.isolate()
+    tap.ok("isolated" in said and reaches_server(h), "isolated: it still does", (said, h.filter.counters()))
+    with open(h.path("marks", UUID + ".json")) as f:
+        mark = json.load(f)
+    tap.ok(mark.get("routed") is True and mark["gateways"] == [{"address": "10.1.0.1"}], "the mark says that dom0 routes, and its address", mark)
+    h.d.ip("link", "del", "vif1.0")
+    h.settle()
+    h.vif("vif1.0", "eth0", "address", "fe:ff:ff:ff:ff:ff")  # the guest starts again; vif-route has not run
+    h.until("look")
+    h.isolate()
+    h.settle()
+    route(h)
+    boot(h)
+    tap.ok(h.devs() == ["vif1.0"] and reaches_server(h), "a vif that appears before its route: what the mark says stands",
+           h.filter.counters())
+    h.d.ip("link", "add", "br0", "type", "bridge")
+    h.d.ip("link", "set", "vif1.0", "master", "br0")
+    h.isolate()
+    h.settle()
+    with open(h.path("marks", UUID + ".json")) as f:
+        mark = json.load(f)
+    tap.ok("routed" not in mark and "mac" not in mark["servers"][0], "on a bridge it is not routed any more", mark)
+    listener.close()
+    tap.ok(h.close() == 0, "the probe ends in order")
+    server.remove()
+
+
 def main():
     need_root()
     tap = Tap(__file__)
@@ -555,7 +628,7 @@ def main():
         return
     for section in (appearing, known_by_others, renamed, namespaces_and_bridges, rules, before_the_guard, killed,
                     beside_vif_fixgate, refused, missing_part, storm,
-                    marks_unreadable, leak, evidence):
+                    marks_unreadable, leak, evidence, routed):
         tap.section(section)
     tap.done()
 
