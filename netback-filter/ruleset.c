@@ -69,6 +69,21 @@ struct fg_rule *fg_rule_add(struct fg_ruleset *set, enum fg_dir dir, enum fg_cha
 	return r;
 }
 
+/* Neighbouring fields are read in one piece: each expression costs the kernel, and nft(8) prints them one by one all the same.
+ * Not of the Ethernet header: to the guest nft has no names for its fields. */
+static bool extend(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, const void *value,
+		   uint8_t len)
+{
+	struct fg_match *last = r->n_match ? &r->match[r->n_match - 1] : NULL;
+
+	if (!last || source != FG_SRC_NET || last->source != source || cmp != FG_CMP_EQ || last->cmp != cmp ||
+	    last->masked || last->offset + last->len != offset || last->len + len > (int)sizeof(last->value))
+		return false;
+	memcpy(last->value + last->len, value, len);
+	last->len = (uint8_t)(last->len + len);
+	return true;
+}
+
 /* Let nft(8) print Ethernet fields by name.  It knows no such hint for the way out, where there is no input device. */
 static struct fg_match *add_match(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset,
 				  const void *value, uint8_t len)
@@ -88,7 +103,8 @@ static struct fg_match *add_match(struct fg_rule *r, enum fg_source source, enum
 
 void fg_is(struct fg_rule *r, enum fg_source source, uint8_t offset, const void *value, uint8_t len)
 {
-	add_match(r, source, FG_CMP_EQ, offset, value, len);
+	if (!extend(r, source, FG_CMP_EQ, offset, value, len))
+		add_match(r, source, FG_CMP_EQ, offset, value, len);
 }
 
 void fg_is_not(struct fg_rule *r, enum fg_source source, uint8_t offset, const void *value, uint8_t len)

@@ -27,16 +27,17 @@ static void arp_padding(struct fg_ruleset *set, enum fg_dir dir)
 		uint8_t at, len;
 	} pads[] = { { ARP_END, ETHER_MIN_TAGGED - ARP_END }, { ETHER_MIN_TAGGED, ETHER_MIN - ETHER_MIN_TAGGED } };
 	static const uint8_t zero[16];
-	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_ARP);
+	/* no field that nft could name: no match for its sake */
+	struct fg_rule *r = fg_rule_bare(set, dir, FG_CHAIN_ARP);
 
 	fg_longer_than(r, ETHER_MIN);
 	fg_drop(r, "arp");
 	for (size_t i = 0; i < FG_COUNT(odd) && dir == FG_DIR_FROM_GUEST; i++) {
-		r = fg_rule_add(set, dir, FG_CHAIN_ARP);
+		r = fg_rule_bare(set, dir, FG_CHAIN_ARP);
 		fg_longer_than(r, odd[i].shorter);
 		fg_shorter_than(r, odd[i].longer);
 		fg_drop(r, "arp");
-		r = fg_rule_add(set, dir, FG_CHAIN_ARP);
+		r = fg_rule_bare(set, dir, FG_CHAIN_ARP);
 		fg_is_not(r, FG_SRC_NET, pads[i].at, zero, pads[i].len);
 		fg_drop(r, "arp");
 	}
@@ -65,10 +66,13 @@ static struct fg_rule *arp_rule(struct fg_ruleset *set, enum fg_dir dir, uint16_
 	return r;
 }
 
-static struct fg_rule *arp_to_peer(struct fg_ruleset *set, const struct fg_peer *p, uint16_t op)
+/* tha: the target MAC it must have, or NULL */
+static struct fg_rule *arp_to_peer(struct fg_ruleset *set, const struct fg_peer *p, uint16_t op, const uint8_t *tha)
 {
 	struct fg_rule *r = arp_rule(set, FG_DIR_FROM_GUEST, op);
 
+	if (tha)
+		fg_is(r, FG_SRC_NET, ARP_THA, tha, 6);
 	fg_is(r, FG_SRC_NET, ARP_TPA, &p->address.v4, 4);
 	return r;
 }
@@ -87,13 +91,12 @@ static void arp_from_guest(const struct fg_peer *peers, size_t n, const uint8_t 
 	fg_drop(r, "spoofed-arp");
 	for (size_t i = 0; i < n; i++) /* a reply, or a request to the MAC that the guest knows */
 		for (uint16_t op = ARP_REQUEST; op <= ARP_REPLY && fg_mac_known(peers[i].mac); op++) {
-			r = arp_to_peer(set, &peers[i], op);
-			fg_is(r, FG_SRC_NET, ARP_THA, peers[i].mac, 6);
+			r = arp_to_peer(set, &peers[i], op, peers[i].mac);
 			rewrite(r, peers[i].mac);
 		}
 	arp_target_mac(set);
 	for (size_t i = 0; i < n; i++) {
-		r = arp_to_peer(set, &peers[i], ARP_REQUEST);
+		r = arp_to_peer(set, &peers[i], ARP_REQUEST, NULL);
 		if (fg_mac_known(peers[i].mac))
 			rewrite(r, peers[i].mac);
 		else /* to one MAC it could be for anybody */
@@ -106,12 +109,12 @@ static void arp_to_guest(const struct fg_peer *peers, size_t n, const uint8_t ma
 	for (size_t i = 0; i < n; i++)
 		for (int k = 0; k < 3; k++) { /* request to all, request to the guest, reply to the guest */
 			struct fg_rule *r = arp_rule(set, FG_DIR_TO_GUEST, k < 2 ? ARP_REQUEST : ARP_REPLY);
-			fg_is(r, FG_SRC_LINK, 0, k == 0 ? fg_mac_broadcast : mac, 6);
-			fg_is(r, FG_SRC_NET, ARP_SPA, &peers[i].address.v4, 4);
 			if (fg_mac_known(peers[i].mac))
 				fg_is(r, FG_SRC_NET, ARP_SHA, peers[i].mac, 6);
+			fg_is(r, FG_SRC_NET, ARP_SPA, &peers[i].address.v4, 4);
 			if (k == 2)
 				fg_is(r, FG_SRC_NET, ARP_THA, mac, 6);
+			fg_is(r, FG_SRC_LINK, 0, k == 0 ? fg_mac_broadcast : mac, 6);
 		}
 }
 

@@ -345,6 +345,37 @@ START_TEST(chains_lead_forward)
 }
 END_TEST
 
+/* Two loads where one will do cost each isolate and each frame.  Nothing that is compared in another way is drawn in. */
+START_TEST(neighbouring_fields_are_one_match)
+{
+	struct fg_args a;
+	struct fg_ruleset set;
+	size_t joined = 0;
+
+	fill(&a);
+	fg_ruleset_build(&a.guest, a.guest.devs[0].mac, 7, &set);
+	for (int d = 0; d < FG_DIR_COUNT; d++)
+		for (int c = 0; c < FG_CHAIN_COUNT; c++)
+			for (size_t i = 0; i < set.chains[d][c].n; i++) {
+				const struct fg_rule *r = &set.chains[d][c].rules[i];
+				for (size_t m = 0; m < r->n_match; m++) {
+					const struct fg_match *x = &r->match[m];
+					ck_assert_uint_le(x->len, sizeof(x->value));
+					joined += c == FG_CHAIN_ARP && x->offset == 0 && x->len >= 8;
+					if (x->cmp != FG_CMP_EQ || x->masked || x->source != FG_SRC_NET || m == 0)
+						continue;
+					const struct fg_match *y = &r->match[m - 1];
+					ck_assert(y->cmp != FG_CMP_EQ || y->masked || y->source != FG_SRC_NET ||
+						  y->offset + y->len != x->offset ||
+						  y->len + x->len > (int)sizeof(x->value));
+				}
+			}
+	ck_assert_uint_gt(joined, 4);
+	fg_ruleset_free(&set);
+	fg_args_free(&a);
+}
+END_TEST
+
 /* The kernel's idea of where an IPv6 transport header is can be the sender's: see ruleset_ip6.c. */
 START_TEST(ip6_rules_use_no_transport_header)
 {
@@ -436,6 +467,8 @@ int main(void)
 	t = tcase_create("rules");
 	tcase_add_test(t, closed_means_closed);
 	tcase_add_test(t, chains_lead_forward);
+	tcase_add_test(t, neighbouring_fields_are_one_match);
+	tcase_add_test(t, neighbouring_fields_are_one_match);
 	tcase_add_test(t, ip6_rules_use_no_transport_header);
 	tcase_add_test(t, reasons);
 	tcase_add_test(t, chain_names);
