@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 filter_sources := $(addprefix netback-filter/,\
-	guest.c ruleset.c ruleset_ip4.c ruleset_ip6.c ruleset_ok.c rule_nft.c \
+	guest.c ruleset.c ruleset_ip4.c ruleset_ip6.c ruleset_ok.c rule_nft.c rule_put.c \
 	netlink.c link.c held.c index.c plan.c filter.c rules_dump.c verify.c list.c guest_json.c mark.c own.c owner.c restore.c status.c awake.c \
 	packet.c simulate.c pcap.c batch.c)
 $(eval $(call library,fgfilter,$(filter_sources),libnftnl libmnl jansson))

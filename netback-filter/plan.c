@@ -7,7 +7,6 @@
 #include <lib/util.h>
 
 #include <libnftnl/chain.h>
-#include <libnftnl/rule.h>
 #include <libnftnl/table.h>
 #include <linux/netfilter/nf_tables.h>
 #include <string.h>
@@ -180,15 +179,6 @@ void fg_plan_make_plain_chain(struct fg_batch *b, const char *name, const char *
 	make_chain(b, fg_chain_to_nft(name, FG_DIR_FROM_GUEST, NULL, "", comment));
 }
 
-static void make_rule(struct fg_batch *b, struct nftnl_rule *rule)
-{
-	struct nlmsghdr *nlh = fg_batch_msg(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
-
-	nftnl_rule_nlmsg_build_payload(nlh, rule);
-	fg_batch_add(b, nlh);
-	nftnl_rule_free(rule);
-}
-
 static const struct fg_target *target_of(const struct fg_held_chain *c, const struct fg_target *targets, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -232,9 +222,12 @@ static void fill(struct fg_batch *b, const char *uuid, const struct fg_target *t
 	}
 	/* A chain is filled before one that goes to it, so nothing ever leads into an empty chain. */
 	for (int id = FG_CHAIN_COUNT - 1; id >= 0; id--)
-		for (size_t i = 0; i < set->chains[dir][id].n; i++)
-			make_rule(b, fg_rule_to_nft(&set->chains[dir][id].rules[i], dir, (enum fg_chain_id)id,
-						    (const char(*)[FG_CHAIN_NAME_MAX])names));
+		for (size_t i = 0; i < set->chains[dir][id].n; i++) {
+			struct nlmsghdr *nlh = fg_batch_msg(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+			fg_rule_put(nlh, &set->chains[dir][id].rules[i], dir, (enum fg_chain_id)id,
+				    (const char(*)[FG_CHAIN_NAME_MAX])names);
+			fg_batch_add(b, nlh);
+		}
 }
 
 void fg_plan_isolate(struct fg_batch *b, const struct fg_held *held, const struct fg_filter_guest *guest,

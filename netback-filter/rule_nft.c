@@ -5,6 +5,7 @@
 
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
+#include <libnftnl/common.h>
 #include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
 #include <libnftnl/udata.h>
@@ -22,178 +23,6 @@ static void *need(void *p)
 	if (!p)
 		abort(); /* out of memory */
 	return p;
-}
-
-static struct nftnl_expr *add_expr(struct nftnl_rule *r, const char *name)
-{
-	struct nftnl_expr *e = need(nftnl_expr_alloc(name));
-
-	nftnl_rule_add_expr(r, e);
-	return e;
-}
-
-static void add_payload(struct nftnl_rule *r, const struct fg_match *m)
-{
-	struct nftnl_expr *e = add_expr(r, "payload");
-	uint32_t base = m->source == FG_SRC_LINK  ? NFT_PAYLOAD_LL_HEADER
-			: m->source == FG_SRC_NET ? NFT_PAYLOAD_NETWORK_HEADER
-						  : NFT_PAYLOAD_TRANSPORT_HEADER;
-
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, base);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, m->offset);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, m->len);
-}
-
-static void add_meta(struct nftnl_rule *r, uint32_t key)
-{
-	struct nftnl_expr *e = add_expr(r, "meta");
-
-	nftnl_expr_set_u32(e, NFTNL_EXPR_META_DREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, key);
-}
-
-static void add_byteorder(struct nftnl_rule *r)
-{
-	struct nftnl_expr *e = add_expr(r, "byteorder");
-
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BYTEORDER_SREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BYTEORDER_DREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BYTEORDER_OP, NFT_BYTEORDER_HTON);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BYTEORDER_LEN, 4);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BYTEORDER_SIZE, 4);
-}
-
-static uint32_t cmp_op(enum fg_cmp cmp)
-{
-	switch (cmp) {
-	case FG_CMP_EQ:
-		return NFT_CMP_EQ;
-	case FG_CMP_NEQ:
-		return NFT_CMP_NEQ;
-	case FG_CMP_GT:
-		return NFT_CMP_GT;
-	case FG_CMP_LT:
-		return NFT_CMP_LT;
-	}
-	abort();
-}
-
-static void add_match(struct nftnl_rule *r, const struct fg_match *m, enum fg_dir dir)
-{
-	static const uint8_t zero[16];
-	struct nftnl_expr *e;
-
-	switch (m->source) {
-	case FG_SRC_LINK:
-	case FG_SRC_NET:
-	case FG_SRC_TRANSPORT:
-		add_payload(r, m);
-		break;
-	case FG_SRC_LENGTH:
-		add_meta(r, NFT_META_LEN);
-		add_byteorder(r);
-		break;
-	case FG_SRC_L4PROTO:
-		add_meta(r, NFT_META_L4PROTO);
-		break;
-	case FG_SRC_IFINDEX:
-		add_meta(r, dir == FG_DIR_FROM_GUEST ? NFT_META_IIF : NFT_META_OIF);
-		break;
-	case FG_SRC_IFTYPE:
-		add_meta(r, NFT_META_IIFTYPE);
-		break;
-	case FG_SRC_PROTOCOL:
-		add_meta(r, NFT_META_PROTOCOL);
-		break;
-	}
-	if (m->masked) {
-		e = add_expr(r, "bitwise");
-		nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
-		nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
-		nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
-		nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, m->len);
-		nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, m->mask, m->len);
-		nftnl_expr_set(e, NFTNL_EXPR_BITWISE_XOR, zero, m->len);
-	}
-	e = add_expr(r, "cmp");
-	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, cmp_op(m->cmp));
-	nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, m->value, m->len);
-}
-
-static void add_limit(struct nftnl_rule *r, uint32_t pps)
-{
-	struct nftnl_expr *e = add_expr(r, "limit");
-
-	nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_RATE, pps);
-	nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_UNIT, 1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_BURST, fg_rule_burst(pps));
-	nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKTS);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_FLAGS, NFT_LIMIT_F_INV);
-}
-
-static void add_rewrite(struct nftnl_rule *r, const uint8_t dmac[6])
-{
-	struct nftnl_expr *e = add_expr(r, "immediate");
-
-	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
-	nftnl_expr_set(e, NFTNL_EXPR_IMM_DATA, dmac, 6);
-	e = add_expr(r, "payload");
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_SREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_LL_HEADER);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, 0);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, 6);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_CSUM_TYPE, NFT_PAYLOAD_CSUM_NONE);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_CSUM_OFFSET, 0);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_FLAGS, 0);
-}
-
-static void add_verdict(struct nftnl_rule *r, const struct fg_rule *rule, const char (*names)[FG_CHAIN_NAME_MAX])
-{
-	struct nftnl_expr *e = add_expr(r, "immediate");
-	uint32_t verdict = 0;
-
-	switch (rule->verdict) {
-	case FG_VERDICT_ACCEPT:
-		verdict = NF_ACCEPT;
-		break;
-	case FG_VERDICT_DROP:
-		verdict = NF_DROP;
-		break;
-	case FG_VERDICT_GOTO:
-		verdict = (uint32_t)NFT_GOTO;
-		nftnl_expr_set_str(e, NFTNL_EXPR_IMM_CHAIN, names[rule->to]);
-		break;
-	}
-	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_VERDICT, verdict);
-}
-
-struct nftnl_rule *fg_rule_to_nft(const struct fg_rule *rule, enum fg_dir dir, enum fg_chain_id id,
-				  const char (*names)[FG_CHAIN_NAME_MAX])
-{
-	struct nftnl_rule *r = need(nftnl_rule_alloc());
-
-	nftnl_rule_set_str(r, NFTNL_RULE_TABLE, FG_FILTER_TABLE);
-	nftnl_rule_set_str(r, NFTNL_RULE_CHAIN, names[id]);
-	for (size_t i = 0; i < rule->n_match; i++)
-		add_match(r, &rule->match[i], dir);
-	if (rule->over_pps)
-		add_limit(r, rule->over_pps);
-	if (rule->rewrite)
-		add_rewrite(r, rule->dmac);
-	if (rule->reason) {
-		struct nftnl_expr *e = add_expr(r, "counter");
-		nftnl_expr_set_u64(e, NFTNL_EXPR_CTR_PACKETS, 0);
-		nftnl_expr_set_u64(e, NFTNL_EXPR_CTR_BYTES, 0);
-		struct nftnl_udata_buf *u = need(nftnl_udata_buf_alloc(64));
-		nftnl_udata_put_strz(u, NFTNL_UDATA_RULE_COMMENT, rule->reason);
-		nftnl_rule_set_data(r, NFTNL_RULE_USERDATA, nftnl_udata_buf_data(u), nftnl_udata_buf_len(u));
-		nftnl_udata_buf_free(u);
-	}
-	add_verdict(r, rule, names);
-	return r;
 }
 
 struct nftnl_chain *fg_chain_to_nft(const char *name, enum fg_dir dir, const char *dev, const char *also,
@@ -276,11 +105,36 @@ static struct nlmsghdr *as_message(struct nftnl_rule *r, char *buf)
 	return nlh;
 }
 
-bool fg_rule_nft_equal(struct nftnl_rule *a, struct nftnl_rule *b)
+/* What libnftnl makes of our message: another version of it may write the same in another order. */
+static bool equal_objects(const struct nlmsghdr *mine, const struct nlmsghdr *theirs)
 {
-	fg_autofree char *buf_a = need(malloc(RULE_BYTES_MAX)), *buf_b = need(malloc(RULE_BYTES_MAX));
-	const struct nlmsghdr *na = as_message(a, buf_a), *nb = as_message(b, buf_b);
+	char head[OUR_RULE_BYTES_MAX];
+	fg_autofree char *buf = need(malloc(RULE_BYTES_MAX));
+	struct nftnl_rule *r = need(nftnl_rule_alloc());
+	struct nlmsghdr *nlh = nftnl_nlmsg_build_hdr(head, NFT_MSG_NEWRULE, NFPROTO_NETDEV, 0, 0);
+	size_t len = mnl_nlmsg_get_payload_len(mine);
 
-	return na->nlmsg_len == nb->nlmsg_len && na->nlmsg_len <= OUR_RULE_BYTES_MAX &&
-	       memcmp(na, nb, na->nlmsg_len) == 0;
+	memcpy(mnl_nlmsg_get_payload_tail(nlh), mnl_nlmsg_get_payload(mine), len);
+	nlh->nlmsg_len += (uint32_t)len;
+	if (nftnl_rule_nlmsg_parse(nlh, r) < 0)
+		abort(); /* out of memory: it is our own message */
+	const struct nlmsghdr *again = as_message(r, buf);
+	bool equal = again->nlmsg_len == theirs->nlmsg_len && memcmp(again, theirs, again->nlmsg_len) == 0;
+	nftnl_rule_free(r);
+	return equal;
+}
+
+bool fg_rule_nft_equal(const struct fg_rule *rule, enum fg_dir dir, enum fg_chain_id id,
+		       const char (*names)[FG_CHAIN_NAME_MAX], struct nftnl_rule *theirs)
+{
+	char buf[OUR_RULE_BYTES_MAX];
+	fg_autofree char *their_buf = need(malloc(RULE_BYTES_MAX));
+	struct nlmsghdr *mine = mnl_nlmsg_put_header(buf);
+	const struct nlmsghdr *other = as_message(theirs, their_buf);
+
+	fg_rule_put(mine, rule, dir, id, names);
+	if (other->nlmsg_len > OUR_RULE_BYTES_MAX)
+		return false;
+	return (mine->nlmsg_len == other->nlmsg_len && memcmp(mine, other, mine->nlmsg_len) == 0) ||
+	       equal_objects(mine, other);
 }

@@ -39,10 +39,8 @@ static void check_rule(struct nftnl_rule *rule, void *data)
 		describe(NULL, i, "should not be there", c->difference, sizeof(c->difference));
 		return;
 	}
-	struct nftnl_rule *mine = fg_rule_to_nft(&c->expected->rules[i], c->dir, c->id, c->names);
-	if (!fg_rule_nft_equal(mine, rule))
+	if (!fg_rule_nft_equal(&c->expected->rules[i], c->dir, c->id, c->names, rule))
 		describe(&c->expected->rules[i], i, "is missing or changed", c->difference, sizeof(c->difference));
-	nftnl_rule_free(mine);
 }
 
 /* 1 = differs (err says how), 0 = equal, negative errno = could not read. */
