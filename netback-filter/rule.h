@@ -50,11 +50,12 @@ enum fg_verdict { FG_VERDICT_ACCEPT, FG_VERDICT_DROP, FG_VERDICT_GOTO };
 
 /* "(bytes & mask) cmp value", all in network byte order (IFINDEX and LENGTH in the host's, as the kernel has them). */
 struct fg_match {
-	enum fg_source source;
-	enum fg_cmp cmp;
+	enum fg_source source : 8;
+	enum fg_cmp cmp : 8;
 	uint8_t offset, len;
+	uint8_t mask[4]; /* where masked */
+	uint8_t value[16]; /* masked: four bytes at most */
 	bool masked;
-	uint8_t mask[16], value[16];
 };
 
 #define FG_RULE_MATCHES_MAX 13

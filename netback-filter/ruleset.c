@@ -19,12 +19,14 @@ bool fg_mac_known(const uint8_t mac[6])
 	return memcmp(mac, zero, 6) != 0;
 }
 
+#define RULES_MORE 8 /* most chains have fewer: a command pays for each page of memory that it touches first */
+
 struct fg_rule *fg_rule_bare(struct fg_ruleset *set, enum fg_dir dir, enum fg_chain_id id)
 {
 	struct fg_chain *c = &set->chains[dir][id];
 
-	if (c->n % 16 == 0) {
-		struct fg_rule *more = reallocarray(c->rules, c->n + 16, sizeof(*more));
+	if (c->n % RULES_MORE == 0) {
+		struct fg_rule *more = reallocarray(c->rules, c->n + RULES_MORE, sizeof(*more));
 		if (!more)
 			abort();
 		c->rules = more;

@@ -360,7 +360,7 @@ START_TEST(neighbouring_fields_are_one_match)
 				const struct fg_rule *r = &set.chains[d][c].rules[i];
 				for (size_t m = 0; m < r->n_match; m++) {
 					const struct fg_match *x = &r->match[m];
-					ck_assert_uint_le(x->len, sizeof(x->value));
+					ck_assert_uint_le(x->len, x->masked ? sizeof(x->mask) : sizeof(x->value));
 					joined += c == FG_CHAIN_ARP && x->offset == 0 && x->len >= 8;
 					if (x->cmp != FG_CMP_EQ || x->masked || x->source != FG_SRC_NET || m == 0)
 						continue;
