@@ -8,6 +8,7 @@
  *		smallest	the smallest transaction that changes something: a table with nothing in it made or removed
  *		isolate		fg_filter_isolate of a guest with all the devices
  *		kernel		the same, but the clock runs only while the kernel works on the ready-made messages
+ *		hooks		as kernel, of the same guest closed: the hooks of all its devices and a drop in each
  *		verify		fg_filter_verify of it
  *		release		fg_filter_release of it
  *		settle		wait until the kernel has freed what earlier transactions removed
@@ -159,13 +160,16 @@ static void plan(struct bench *b, const struct fg_filter_guest *guests, size_t n
 	fg_held_free(&held);
 }
 
-static struct cost kernel_only(struct bench *b)
+static struct cost kernel_only(struct bench *b, bool closed)
 {
+	struct fg_filter_guest guest = b->guest;
+
 	struct fg_error err = FG_ERROR_INIT;
 	struct fg_batch batch;
 	bool stale;
 
-	plan(b, &b->guest, 1, &batch);
+	guest.closed = closed;
+	plan(b, &guest, 1, &batch);
 	struct cost began = cost_now();
 	must(fg_netlink_commit(&b->filter->nft, &batch, &stale, &err), &err, "commit");
 	struct cost took = cost_since(began);
@@ -234,8 +238,8 @@ static struct cost command(struct bench *b, char *word)
 		smallest(b);
 	} else if (strcmp(word, "isolate") == 0) {
 		must(fg_filter_isolate(b->filter, &b->guest, 1, &err), &err, word);
-	} else if (strcmp(word, "kernel") == 0) {
-		return kernel_only(b);
+	} else if (strcmp(word, "kernel") == 0 || strcmp(word, "hooks") == 0) {
+		return kernel_only(b, strcmp(word, "hooks") == 0);
 	} else if (strcmp(word, "verify") == 0) {
 		must(fg_filter_verify(b->filter, &b->guest, &err), &err, word);
 	} else if (strcmp(word, "settle") == 0) {
