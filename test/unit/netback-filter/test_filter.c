@@ -209,6 +209,22 @@ START_TEST(mark_round_trip)
 }
 END_TEST
 
+START_TEST(mark_of_a_routed_guest)
+{
+	struct fg_args a;
+	struct fg_filter_guest *back;
+
+	ck_assert_int_eq(PARSE(&a, NULL, BASE, "--server", "10.0.0.1:443", "--gateway", "10.0.0.254", "--routed"), 0);
+	ck_assert_int_eq(fg_filter_mark_write(dir, &a.guest, NULL), 0);
+	ck_assert_int_eq(fg_filter_mark_read(dir, UUID, &back, NULL), 0);
+	ck_assert(back->routed);
+	fg_filter_guest_free(back);
+	a.guest.gateways[0].mac[5] = 1; /* it has a neighbour of its own then */
+	ck_assert_int_eq(fg_filter_mark_write(dir, &a.guest, NULL), -FG_EUSAGE);
+	fg_args_free(&a);
+}
+END_TEST
+
 START_TEST(mark_names_stay_in_their_folder)
 {
 	struct fg_filter_guest *back;
@@ -460,6 +476,7 @@ int main(void)
 	t = tcase_create("marks");
 	tcase_add_checked_fixture(t, make_dir, remove_dir);
 	tcase_add_test(t, mark_round_trip);
+	tcase_add_test(t, mark_of_a_routed_guest);
 	tcase_add_test(t, mark_names_stay_in_their_folder);
 	tcase_add_loop_test(t, mark_malformed, 0, (int)FG_COUNT(malformed));
 	tcase_add_test(t, mark_well_formed_counterpart);
