@@ -105,6 +105,12 @@ static const char *const migrations[] = {
 	"  tries BIGINT NOT NULL, at_ms BIGINT NOT NULL, reason TEXT, PRIMARY KEY (rollout_id, client));"
 	"CREATE INDEX rollout_target_by_state ON rollout_target(rollout_id, state, wave, client);"
 	"CREATE INDEX rollout_target_by_client ON rollout_target(client, state);",
+	/* A host says that it runs a guest which another one runs: as in its inventory, until one of them is right. */
+	"CREATE TABLE claim (client TEXT NOT NULL REFERENCES client(uuid), host_id BIGINT NOT NULL REFERENCES host(id),"
+	"  name TEXT NOT NULL, toolstack TEXT NOT NULL, state TEXT NOT NULL, identity TEXT NOT NULL, nics TEXT NOT "
+	"NULL,"
+	"  os_id TEXT, os_version TEXT, at_ms BIGINT NOT NULL, said BIGINT NOT NULL, PRIMARY KEY (client, host_id));"
+	"CREATE INDEX claim_by_host ON claim(host_id);",
 };
 
 /* PRAGMA user_version too: programs from before the table read it, and must not take a newer schema for theirs. */

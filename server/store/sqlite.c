@@ -104,9 +104,10 @@ int fg_sqlite_host(struct fg_store *store, const char *host, int64_t now_ms, int
 	return 0;
 }
 
-static int host_is_old(struct fg_store *store, const char *host, int64_t before_ms, bool *old, struct fg_error *err)
+/* 1 and the host's id if it was seen before that time, else 0. */
+static int host_is_old(struct fg_store *store, const char *host, int64_t before_ms, int64_t *id, struct fg_error *err)
 {
-	int64_t seen[2] = { INT64_MAX, 0 }; /* where there is no such host */
+	int64_t seen[2] = { INT64_MAX, 0 }; /* when, and its id; this where there is no such host */
 	uint64_t moment = fg_memo_moment(&store->memo, &store->db);
 	char key[FG_MEMO_KEY];
 	fg_autostmt sqlite3_stmt *st = NULL;
@@ -114,29 +115,40 @@ static int host_is_old(struct fg_store *store, const char *host, int64_t before_
 
 	fg_memo_key(key, 's', host, NULL, NULL);
 	if (!fg_memo_get(&store->memo, moment, key, seen)) {
-		rc = fg_db_query(&store->db, &st, err, "SELECT last_seen_ms FROM host WHERE name = ?", "s", host);
+		rc = fg_db_query(&store->db, &st, err, "SELECT last_seen_ms, id FROM host WHERE name = ?", "s", host);
 		if (rc == 0)
 			rc = fg_db_step(&store->db, st, err);
 		if (rc < 0)
 			return rc;
-		if (rc > 0)
+		if (rc > 0) {
 			seen[0] = fg_db_int(st, 0);
+			seen[1] = fg_db_int(st, 1);
+		}
 		fg_memo_put(&store->memo, moment, key, seen);
 	}
-	*old = seen[0] < before_ms;
-	return 0;
+	*id = seen[1];
+	return seen[0] < before_ms;
+}
+
+static int host_seen(struct fg_store *store, int64_t id, int64_t now_ms, struct fg_error *err)
+{
+	int rc = fg_db_run(&store->db, err, "UPDATE host SET last_seen_ms = ? WHERE id = ? AND last_seen_ms < ?", "iii",
+			   now_ms, id, now_ms);
+
+	/* The host that ran a guest which this one claims may have been silent for too long by now. */
+	return rc < 0 ? rc : fg_sqlite_claims_settle(store, id, now_ms, err);
 }
 
 int fg_store_host_seen(struct fg_store *store, const char *host, int64_t now_ms, int64_t grain_ms, struct fg_error *err)
 {
-	bool old = false;
-	int rc = host_is_old(store, host, now_ms - grain_ms, &old, err);
+	int64_t id = 0;
+	int rc = host_is_old(store, host, now_ms - grain_ms, &id, err);
 
 	/* An UPDATE takes the lock of who writes even if it changes nothing: polls would wait for reports. */
-	if (rc < 0 || !old)
+	if (rc <= 0)
 		return rc;
-	return fg_db_run(&store->db, err, "UPDATE host SET last_seen_ms = ? WHERE name = ? AND last_seen_ms < ?", "isi",
-			 now_ms, host, now_ms - grain_ms);
+	rc = fg_db_begin(&store->db, err);
+	return rc < 0 ? rc : fg_db_end(&store->db, host_seen(store, id, now_ms, err), err);
 }
 
 int fg_sqlite_ledger_get(struct fg_store *store, const char *client, const char *fix, struct fg_ledger *out,

@@ -87,6 +87,25 @@ static int tombstone(struct fg_store *store, const char *role, const char *name,
 			 "sssi", serial, role, name, now_ms);
 }
 
+/* What a host that was revoked could still do: enrol with a code, fetch with a token, hold or get a guest. */
+static int host_end(struct fg_store *store, const char *name, int64_t now_ms, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_run(&store->db, err, "DELETE FROM enrolment WHERE host = ? AND used_ms IS NULL", "s", name);
+
+	if (rc == 0)
+		rc = fg_db_query(&store->db, &st, err, "SELECT id FROM host WHERE name = ?", "s", name);
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc <= 0)
+		return rc;
+	int64_t id = fg_db_int(st, 0);
+	rc = fg_db_run(&store->db, err, "DELETE FROM token WHERE host_id = ?", "i", id);
+	if (rc == 0)
+		rc = fg_db_run(&store->db, err, "DELETE FROM claim WHERE host_id = ?", "i", id);
+	return rc < 0 ? rc : fg_sqlite_claims_settle(store, id, now_ms, err);
+}
+
 static int revoke(struct fg_store *store, const char *role, const char *name, const char *who, int64_t now_ms,
 		  int64_t *n, struct fg_error *err)
 {
@@ -99,10 +118,7 @@ static int revoke(struct fg_store *store, const char *role, const char *name, co
 	*n = sqlite3_changes(store->db.handle);
 	rc = tombstone(store, role, name, now_ms, err);
 	if (rc == 0 && !strcmp(role, "agent"))
-		rc = fg_db_run(&store->db, err, "DELETE FROM enrolment WHERE host = ? AND used_ms IS NULL", "s", name);
-	if (rc == 0 && !strcmp(role, "agent")) /* what its fix VMs fetch with */
-		rc = fg_db_run(&store->db, err,
-			       "DELETE FROM token WHERE host_id IN (SELECT id FROM host WHERE name = ?)", "s", name);
+		rc = host_end(store, name, now_ms, err);
 	if (rc < 0)
 		return rc;
 	return fg_sqlite_audit(store, now_ms, who, "revoke", err, "%s %s: %" PRId64 " certificates", role, name, *n);

@@ -89,8 +89,10 @@ struct fg_store_guest {
 
 /*
  * The whole inventory of a host.  A guest that another host had so far moves here (audited; its open offers are given
- * out again), unless it runs there, that host was seen in the last FG_STORE_OWNER_MS, and it does not run here: such a
- * guest is not taken.  *taken: guests that are this host's now.
+ * out again), unless it is on there (running or paused), and that host was seen in the last FG_STORE_OWNER_MS and not
+ * revoked: such a guest is not taken.  If it runs here too the claim is kept (audited once), and the guest moves when that
+ * ends: with the other host's inventory, its revocation, or, when it falls silent, with a poll of this one.
+ * *taken: guests of the list that were this host's, or became so.
  */
 #define FG_STORE_OWNER_MS (10 * 60 * 1000)
 int fg_store_inventory(struct fg_store *store, const char *host, const struct fg_store_guest *guests, size_t n,

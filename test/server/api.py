@@ -353,7 +353,15 @@ def test_moves(s):
     def put(who, *guests):
         return s.call(who, "PUT", "/v1/guests", {"guests": list(guests)}).json["guests"]
     same(put(OTHER, guest(ELSE1, "else1"), guest(WEB1, "web1", "off")), 1, "a stale definition takes no guest away")
-    same(put(OTHER, guest(ELSE1, "else1"), guest(WEB1, "web1")), 2, "a guest that runs there now moves")
+    for _ in range(3):
+        same(put(OTHER, guest(ELSE1, "else1"), guest(WEB1, "web1")), 1, "nor one that says that it runs there, while it runs here")
+    same(s.admin("audit").stdout.count("guest-claimed"), 1, "which is audited, once")
+    claimed = s.call(OTHER, "GET", "/v1/offers?cursor=0").json["offers"]
+    ok(WEB1 not in [o["guest"] for o in claimed], "it gets no offers of it", claimed)
+    answer = s.call(OTHER, "POST", "/v1/reports", {"journal": "claim", "reports": [report(1, "done", job="claim")]}).json
+    same([r["seq"] for r in answer["refused"]], [1], "nor may report on it")
+    put(AGENT, guest(DB1, "db1", "off"))
+    same(s.admin("audit").stdout.count("guest-moved"), 1, "a guest that runs no more where it did moves to where it runs")
     client = next(c for c in s.call(ADMIN, "GET", "/v1/clients").json["clients"] if c["uuid"] == WEB1)
     same(client["host"], OTHER, "and is that host's")
     moved = s.call(OTHER, "GET", "/v1/offers?cursor=0").json["offers"]

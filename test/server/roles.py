@@ -95,6 +95,11 @@ def test_tokens(s):
          "an agent gets no token for another's guest")
     answer = s.call(OTHER, "POST", "/v1/reports", {"reports": [report(1, "done")]}).json
     same([r["seq"] for r in answer.get("refused", [])], [1], "nor reports on it")
+    same(s.call(OTHER, "PUT", "/v1/guests", {"guests": [guest(ELSE1, "else1"), guest(WEB1, "web1")]}).json, {"guests": 1},
+         "nor gets it by saying that it runs there")
+    same(s.call(OTHER, "POST", "/v1/tokens", {"job": "j", "guest": WEB1, "digest": digest}).status, 403, "nor a token then")
+    ok(any(e["what"] == "guest-claimed" and e["who"] == OTHER for e in s.call(VIEWER, "GET", "/v1/audit").json["entries"]),
+       "and the audit log says that it tried")
     same(s.call(OTHER, "POST", "/v1/requests", {"guest": WEB1, "fix": "fix-1"}).status, 404, "nor asks for it")
     s.call(OPERATOR, "POST", "/v1/offers", {"fix": "fix-1", "guests": ["web1"]})
     same(s.call(OTHER, "GET", "/v1/offers").json["offers"], [], "nor sees its offers")

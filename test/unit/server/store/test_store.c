@@ -2,6 +2,7 @@
 #include <check.h>
 #include <inttypes.h>
 #include <lib/util.h>
+#include <server/store/certs.h>
 #include <server/store/store.h>
 #include <sqlite3.h>
 #include <string.h>
@@ -299,6 +300,7 @@ START_TEST(a_host_speaks_of_its_own_guests_only)
 	/* The guest moves while a job is reported on: its first host may end the story, and start none. */
 	ck_assert_int_eq(report("h1", "", 1, A, "j", FG_STATE_REBOOTING, &acked), 0);
 	inventory("h2", list, 1, NOW);
+	inventory("h1", NULL, 0, NOW);
 	ck_assert_int_eq(report("h1", "", 2, A, "j", FG_STATE_DONE, &acked), 0);
 	ck_assert_str_eq(refused, "");
 	ck_assert_str_eq(status_of(A), "fixed done");
@@ -323,7 +325,28 @@ END_TEST
 
 /* ---- guests that move ---- */
 
-START_TEST(the_newest_inventory_wins_unless_it_runs_elsewhere)
+static int64_t number(const char *sql)
+{
+	sqlite3_stmt *st = NULL;
+	sqlite3 *db = NULL;
+
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
+	int64_t n = sqlite3_column_int64(st, 0);
+	sqlite3_finalize(st);
+	sqlite3_close(db);
+	return n;
+}
+
+static int64_t audited(const char *what)
+{
+	fg_autofree char *sql = fg_asprintf("SELECT COUNT(*) FROM audit WHERE what = '%s'", what);
+
+	return number(sql);
+}
+
+START_TEST(a_guest_stays_where_it_runs)
 {
 	struct fg_store_guest off[] = { guest(A, "web1", "off") }, on[] = { guest(A, "web1", "running") };
 
@@ -331,16 +354,64 @@ START_TEST(the_newest_inventory_wins_unless_it_runs_elsewhere)
 	offers_after("h1", 0, 10);
 	ck_assert_str_eq(seen, "1:aaaa:fix-1:1 ");
 	ck_assert_uint_eq(inventory("h2", off, 1, NOW + 1), 0); /* a stale definition */
+	ck_assert_int_eq(audited("guest-claimed"), 0);
+	/* A lie, or a migration of which h1 has not told: said once. */
+	ck_assert_uint_eq(inventory("h2", on, 1, NOW + 2), 0);
+	ck_assert_uint_eq(inventory("h2", on, 1, NOW + 3), 0);
+	ck_assert_uint_eq(inventory("h1", on, 1, NOW + 4), 1);
+	ck_assert_int_eq(audited("guest-claimed"), 1);
+	ck_assert_int_eq(audited("guest-moved"), 0);
 	offers_after("h2", 0, 10);
 	ck_assert_str_eq(seen, "");
-	ck_assert_uint_eq(inventory("h2", on, 1, NOW + 2), 1);
-	/* The open offer goes along, under a number that h2's cursor cannot be past. */
+	/* h1 has it no more: it moves without another word of h2. The offer goes along, under a number that h2's cursor cannot be past. */
+	ck_assert_uint_eq(inventory("h1", NULL, 0, NOW + 5), 0);
+	ck_assert_int_eq(audited("guest-moved"), 1);
 	offers_after("h2", 1, 10);
 	ck_assert_str_eq(seen, "2:aaaa:fix-1:1 ");
 	offers_after("h1", 0, 10);
 	ck_assert_str_eq(seen, "");
+	ck_assert_int_eq(number("SELECT COUNT(*) FROM claim"), 0);
 	/* h2 has been silent for long: h1 may have it back. */
-	ck_assert_uint_eq(inventory("h1", off, 1, NOW + 2 + FG_STORE_OWNER_MS), 1);
+	ck_assert_uint_eq(inventory("h1", off, 1, NOW + 3 + FG_STORE_OWNER_MS), 1);
+}
+END_TEST
+
+START_TEST(a_claim_ends)
+{
+	struct fg_store_guest off[] = { guest(A, "web1", "off") }, on[] = { guest(A, "web1", "running") };
+
+	/* h2 takes it back: nothing moves when h1 has it no more. */
+	ck_assert_uint_eq(inventory("h2", on, 1, NOW + 1), 0);
+	ck_assert_uint_eq(inventory("h2", NULL, 0, NOW + 2), 0);
+	ck_assert_uint_eq(inventory("h1", NULL, 0, NOW + 3), 0);
+	ck_assert_int_eq(audited("guest-moved"), 0);
+	/* Off is not running. */
+	ck_assert_uint_eq(inventory("h1", on, 1, NOW + 4), 1);
+	ck_assert_uint_eq(inventory("h2", on, 1, NOW + 5), 0);
+	ck_assert_uint_eq(inventory("h1", off, 1, NOW + 6), 1);
+	ck_assert_int_eq(audited("guest-moved"), 1);
+	/* Now h2 has it, and falls silent: a poll of h1 is enough. */
+	ck_assert_uint_eq(inventory("h1", on, 1, NOW + 7), 0);
+	ck_assert_int_eq(fg_store_host_seen(store, "h1", NOW + FG_STORE_OWNER_MS, 1, NULL), 0);
+	ck_assert_int_eq(audited("guest-moved"), 1);
+	ck_assert_int_eq(fg_store_host_seen(store, "h1", NOW + 6 + FG_STORE_OWNER_MS, 1, NULL), 0);
+	ck_assert_int_eq(audited("guest-moved"), 2);
+}
+END_TEST
+
+START_TEST(a_revoked_host_holds_no_guest)
+{
+	struct fg_store_guest on[] = { guest(A, "web1", "running") };
+	int64_t n = 0;
+
+	ck_assert_uint_eq(inventory("h2", on, 1, NOW + 1), 0);
+	ck_assert_int_eq(fg_store_revoke(store, "agent", "h1", "admin", NOW + 2, &n, NULL), 0);
+	ck_assert_int_eq(audited("guest-moved"), 1);
+	/* And who is revoked gets none. */
+	ck_assert_uint_eq(inventory("h3", on, 1, NOW + 3), 0);
+	ck_assert_int_eq(fg_store_revoke(store, "agent", "h3", "admin", NOW + 4, &n, NULL), 0);
+	ck_assert_uint_eq(inventory("h2", NULL, 0, NOW + 5), 0);
+	ck_assert_int_eq(audited("guest-moved"), 1);
 }
 END_TEST
 
@@ -473,7 +544,9 @@ int main(void)
 	tcase_add_test(t, a_gap_is_taken_and_audited);
 	tcase_add_test(t, a_host_speaks_of_its_own_guests_only);
 	tcase_add_test(t, the_end_of_a_job_closes_its_offer_only);
-	tcase_add_test(t, the_newest_inventory_wins_unless_it_runs_elsewhere);
+	tcase_add_test(t, a_guest_stays_where_it_runs);
+	tcase_add_test(t, a_claim_ends);
+	tcase_add_test(t, a_revoked_host_holds_no_guest);
 	tcase_add_test(t, a_guest_that_left_the_inventory_is_remembered);
 	tcase_add_test(t, tokens);
 	tcase_add_test(t, the_audit_chain_goes_on_over_a_restart);
