@@ -28,6 +28,7 @@ static void usage(FILE *to)
 	      "       fixgate-server admin NAME --role viewer|operator|admin --dir DIR --out DIR\n"
 	      "       fixgate-server revoke NAME [--role agent|viewer|operator|admin] --dir DIR\n"
 	      "       fixgate-server online-key --dir DIR [--user U]\n"
+	      "       fixgate-server renew --dir DIR [--address ADDR[,ADDR|NAME...]]\n"
 	      "       fixgate-server serve --dir DIR [--listen ADDR:PORT]... [--user U] [--verbose]\n"
 	      "       fixgate-server routes\n",
 	      to);
@@ -175,6 +176,8 @@ static int run(int argc, char **argv, struct fg_error *err)
 		return fg_setup_revoke(o.dir, o.role ? o.role : FG_ROLE_AGENT, argv[optind + 1], err);
 	if (!strcmp(verb, "online-key") && left == 1)
 		return fg_setup_online_key(o.dir, o.user, err);
+	if (!strcmp(verb, "renew") && left == 1)
+		return fg_setup_renew(o.dir, o.addresses, o.n_addresses, err);
 	if (!strcmp(verb, "serve") && left == 1) {
 		struct fg_serve serve = { o.dir, o.listen, o.n_listen, o.user };
 		return fg_serve(&serve, err);

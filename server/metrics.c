@@ -151,6 +151,8 @@ char *fg_metrics_text(const struct fg_metrics *m, const struct fg_route *routes)
 	gauge(out, "fixgate_workers", m->workers, "Processes that serve.");
 	counter(out, "fixgate_worker_restarts", m->worker_restarts, "Processes that died and were replaced.");
 	counter(out, "fixgate_reloads", m->reloads, "Configurations and certificates read again.");
+	gauge(out, "fixgate_server_certificate_end_seconds", m->certificate_ends_s,
+	      "When the server's certificate ends; 0: it could not be read.");
 	gauge(out, "fixgate_connections", SUM(connections), "Open connections.");
 	gauge(out, "fixgate_connections_half_open", SUM(half_open), "Connections without a first request.");
 	gauge(out, "fixgate_polls", SUM(polls), "Hosts' polls that wait.");

@@ -34,7 +34,7 @@ struct fg_metrics_slot {
 };
 
 struct fg_metrics {
-	fg_count workers, worker_restarts, reloads, started_ms;
+	fg_count workers, worker_restarts, reloads, started_ms, certificate_ends_s;
 	struct fg_metrics_slot slot[FG_BUS_WORKERS_MAX + 1]; /* by mailbox */
 };
 

@@ -9,7 +9,7 @@ server_rollout := $(addprefix server/rollout/,control.c engine.c poll.c step.c)
 $(eval $(call library,fgrollout,$(addprefix server/rollout/,decide.c plan.c select.c window.c),jansson))
 $(eval $(call library,fghttp,$(server_http),libevent_openssl libevent_core libevent_extra libssl libcrypto jansson))
 $(eval $(call program,fixgate-server,server/main.c server/serve.c server/sockets.c server/worker.c server/config.c \
-	server/setup/init.c server/setup/online.c server/setup/enrol.c server/setup/code.c server/setup/signer.c server/setup/pki.c $(server_rollout) $(server_api),\
+	server/setup/init.c server/setup/online.c server/setup/enrol.c server/setup/code.c server/setup/signer.c server/setup/pki.c server/setup/renew.c $(server_rollout) $(server_api),\
 	fghttp fgrollout fgstore fgbundle fixgate,inih libsystemd libevent_core libcrypto jansson))
 $(eval $(call program,fixgate-admin,$(sort $(wildcard server/admin/*.c)) server/config.c,\
 	fgstore fgbundle fixgate,libcurl inih libcrypto jansson))

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <lib/log.h>
 #include <lib/util.h>
+#include <server/setup/setup.h>
 #include <server/setup/signer.h>
 #include <signal.h>
 #include <string.h>
@@ -418,6 +419,7 @@ static void reload(struct parent *p)
 		if (p->child[box].kind == OLD_WORKER && p->child[box].pid > 0)
 			kill(p->child[box].pid, SIGQUIT);
 	p->metrics->reloads++;
+	p->metrics->certificate_ends_s = (uint64_t)fg_setup_ends_s(p->serve->dir);
 	fg_log_info("reloaded: %" PRId64 " workers", p->config.workers);
 	fflush(stdout);
 	sd_notify(0, "READY=1");
@@ -484,6 +486,7 @@ int fg_serve(const struct fg_serve *serve, struct fg_error *err)
 	p.metrics = fg_metrics_new();
 	int rc = start(&p, err);
 	if (rc == 0) {
+		p.metrics->certificate_ends_s = (uint64_t)fg_setup_ends_s(serve->dir);
 		fflush(stdout);
 		sd_notify(0, "READY=1");
 		run(&p);

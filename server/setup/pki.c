@@ -211,6 +211,44 @@ int fg_pki_issue(const char *ca_cert_file, const char *ca_key_file, const struct
 	return rc < 0 ? rc : pair_write(cert, cert_file, key, key_file, err);
 }
 
+/* The addresses of another certificate. */
+static int names_copy(X509 *cert, const X509 *from, struct fg_error *err)
+{
+	int at = X509_get_ext_by_NID(from, NID_subject_alt_name, -1);
+
+	if (at < 0)
+		return fg_error_set(err, FG_EFORMAT, "the certificate before has no addresses");
+	return X509_add_ext(cert, X509_get_ext(from, at), -1) == 1 ? 0 : fg_tls_error(err, FG_EFAILED, "addresses");
+}
+
+int fg_pki_renew(const char *ca_cert_file, const char *ca_key_file, const struct fg_pki_request *r,
+		 const char *cert_file, const char *key_file, struct fg_error *err)
+{
+	auto_key EVP_PKEY *ca_key = NULL;
+	auto_key EVP_PKEY *key = NULL;
+	auto_cert X509 *ca = NULL;
+	auto_cert X509 *before = NULL;
+	auto_cert X509 *cert = NULL;
+	auto_bio BIO *bio = BIO_new(BIO_s_mem());
+	int rc = ca_load(ca_cert_file, ca_key_file, &ca, &ca_key, err);
+
+	if (rc == 0)
+		rc = ca_load(cert_file, key_file, &before, &key, err);
+	if (rc == 0 && X509_check_private_key(ca, ca_key) != 1)
+		rc = fg_tls_error(err, FG_EDIFFERS, "%s is not the key of %s", ca_key_file, ca_cert_file);
+	if (rc == 0)
+		rc = cert_base(key, r->cn, r->ou, FG_PKI_LEAF_DAYS, &cert, err);
+	if (rc < 0)
+		return rc;
+	X509_set_issuer_name(cert, X509_get_subject_name(ca));
+	rc = leaf_extensions(cert, ca, r, err);
+	if (rc == 0 && r->n_addresses == 0)
+		rc = names_copy(cert, before, err);
+	if (rc == 0 && (!X509_sign(cert, ca_key, EVP_sha256()) || !bio || PEM_write_bio_X509(bio, cert) != 1))
+		rc = fg_tls_error(err, FG_EFAILED, "cannot sign");
+	return rc < 0 ? rc : bio_write(bio, cert_file, 0644, err);
+}
+
 /* ---- keys that others made ---- */
 
 struct fg_pki_ca {

@@ -25,6 +25,12 @@ struct fg_pki_request {
 int fg_pki_issue(const char *ca_cert_file, const char *ca_key_file, const struct fg_pki_request *request,
 		 const char *cert_file, const char *key_file, struct fg_error *err) FG_MUST_CHECK;
 
+/*
+ * A new certificate for the server's key, which stays; replaced at once.  n_addresses 0: for the addresses of the one before.
+ */
+int fg_pki_renew(const char *ca_cert_file, const char *ca_key_file, const struct fg_pki_request *request,
+		 const char *cert_file, const char *key_file, struct fg_error *err) FG_MUST_CHECK;
+
 /* What was issued. */
 struct fg_pki_issued {
 	char serial[41]; /* lower-case hex */

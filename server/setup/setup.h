@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* `fixgate-server init`, `enrol`, `admin`, `revoke` and `online-key`. */
+/* `fixgate-server init`, `enrol`, `admin`, `revoke`, `online-key` and `renew`. */
 #ifndef FG_SERVER_SETUP_H
 #define FG_SERVER_SETUP_H
 
@@ -38,5 +38,12 @@ int fg_setup_enrol(const char *dir, const char *host, const char *out, struct fg
 
 /* The next online key: dir/online.pem, which is given to user (NULL: to whom the one before was).  A server that runs takes it up. */
 int fg_setup_online_key(const char *dir, const char *user, struct fg_error *err) FG_MUST_CHECK;
+
+/* The server's certificate again for a year, for its key and (n 0) its addresses; a server that runs takes it up when it is reloaded. */
+int fg_setup_renew(const char *dir, char **addresses, size_t n, struct fg_error *err) FG_MUST_CHECK;
+/* When the server's certificate ends, 0 if it cannot be read.  Warns if that, or the CA's end, is near. */
+#define FG_SETUP_WARN_DAYS 30
+#define FG_SETUP_WARN_CA_DAYS 365 /* every host has to be enrolled again */
+int64_t fg_setup_ends_s(const char *dir);
 
 #endif

@@ -4,13 +4,17 @@
 online key.  The commands that stand in the page are run as they stand there: TAP."""
 import os
 import re
+import select
 import shlex
 import shutil
+import signal
+import ssl
 import subprocess
 import sys
+import time
 
 import fgserver
-from fgserver import ADMIN, BIN, ROOT, SANITIZED, ok, same
+from fgserver import ADMIN, AGENT, BIN, ROOT, SANITIZED, ok, same
 
 UNTRUSTED = 7
 SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
@@ -91,7 +95,7 @@ def test_revocation(work, blocks):
     sh(work, "fixgate-fix build payload --manifest fix.json -o mallory.fix --key mallory/publisher.key --cert "
              "mallory/publisher.pem; fixgate-fix verify --trust trust mallory.fix")
     sh(work, "cp alice/publisher-ca.pem alice/publisher-ca.key .; cp mallory/publisher.pem mallory.pem")
-    sh(work, blocks[2])
+    sh(work, blocks[3])
     same(sh(work, "fixgate-fix verify --trust trust mallory.fix", expect=None).returncode, UNTRUSTED,
          "who is on the list does not count")
     ok(sh(work, "fixgate-fix verify --trust trust fix-1.fix").returncode == 0, "the others do")
@@ -136,16 +140,59 @@ def test_server(s, work, blocks, inline):
     ok(os.path.exists(f"{work}/carol/publisher.pem"), "and a new publisher made under the CA that hosts pin")
 
 
+def served(s):
+    with s.tls() as t:
+        return t.getpeercert()
+
+
+def reload(s):
+    wanted = s.metric("fixgate_reloads_total") + 1
+    s.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while s.metric("fixgate_reloads_total") < wanted and time.monotonic() < deadline:
+        select.select([], [], [], 0.05)
+    return served(s)
+
+
+def test_server_certificate(s, work, command):
+    """The server's certificate is about to end."""
+    d, first = s.dir, served(s)
+    sh(work, f"openssl req -new -key {d}/server.key -subj /CN=fixgate-server | openssl x509 -req -CA {d}/server-ca.pem "
+             f"-CAkey {d}/server-ca.key -extfile <(echo extendedKeyUsage=serverAuth; echo "
+             f"subjectAltName=IP:127.0.0.1,IP:::1,DNS:localhost) -days 29 -out short.pem; cp short.pem {d}/server.pem")
+    ok("server.pem ends at" not in s.log_text(), "a certificate of a year is not warned of")
+    short = reload(s)
+    ok("server.pem ends at" in s.log_text(), "one of 29 days is", s.log_text()[-500:])
+    same(s.metric("fixgate_server_certificate_end_seconds"), ssl.cert_time_to_seconds(short["notAfter"]), "the metric is its end")
+    key = open(f"{d}/server.key", encoding="ascii").read()
+    command = command.replace("/var/lib/fixgate-server", d)
+    os.rename(f"{d}/server-ca.key", f"{d}/away")
+    ok(sh(work, command, expect=None).returncode != 0, "without the CA's key it is not renewed")
+    os.rename(f"{d}/away", f"{d}/server-ca.key")
+    same(open(f"{d}/server.pem", "rb").read(), open(f"{work}/short.pem", "rb").read(), "and stays as it was")
+    sh(work, command)
+    same(served(s)["serialNumber"], short["serialNumber"], "renewed it is not served yet")
+    new = reload(s)
+    ok(ssl.cert_time_to_seconds(new["notAfter"]) > time.time() + 364 * 86400, "after a reload it is, for a year", new)
+    same(set(new["subjectAltName"]), set(first["subjectAltName"]), "for the same addresses")
+    same(open(f"{d}/server.key", encoding="ascii").read(), key, "with the same key")
+    same(s.metric("fixgate_server_certificate_end_seconds"), ssl.cert_time_to_seconds(new["notAfter"]), "and the metric is that end")
+    same(s.call(AGENT, "GET", "/v1/offers").status, 200, "hosts go on with what they have")
+    sh(work, command + " --address 127.0.0.1,fix.example.org")
+    same(set(reload(s)["subjectAltName"]), {("IP Address", "127.0.0.1"), ("DNS", "fix.example.org")}, "or for others")
+
+
 def tests(s):
     work = os.path.join(s.work, "ceremony-room")
     os.makedirs(work)
     blocks, inline = page()
-    same((len(blocks), [b.split()[0] for b in blocks]), (3, ["fixgate-fix", "fixgate-server", "touch"]), "the page's commands")
+    same((len(blocks), [b.split()[0] for b in blocks]), (4, ["fixgate-fix", "fixgate-server", "fixgate-server", "touch"]), "the page's commands")
     test_ceremony(work, blocks, inline)
     test_revocation(work, blocks)
     test_ca_changes(work)
     test_ca_lost(work)
     test_server(s, work, blocks, inline)
+    test_server_certificate(s, work, blocks[2])
     missed = [c for c in inline if not any(re.sub(r"\W+", " ", c.split(" --reason")[0].replace("fixgate-admin ", ""))
                                            .replace("publisher pem", "").strip() in re.sub(r"\W+", " ", r) for r in ran)]
     same(missed, [], "every command of the page was run")
