@@ -104,6 +104,9 @@ static int apply(struct batch *b, const struct fg_store_report *r, struct fg_err
 		rc = fg_sqlite_client_os(store, r->guest, r->os_id, r->os_version, err);
 	if (rc == 0 && fg_state_is_end(r->state))
 		rc = fg_sqlite_offers_close(store, r->guest, r->fix, r->version, r->job, err);
+	if (rc == 0 && fg_state_is_end(r->state)) /* what its fix VM fetches with */
+		rc = fg_db_run(&store->db, err, "DELETE FROM token WHERE host_id = ? AND job = ? AND client = ?", "iss",
+			       b->host_id, r->job, r->guest);
 	if (rc == 0 && fg_state_is_end(r->state))
 		rc = fg_sqlite_rollouts_reported(store, r->guest, r->fix, r->version, r->state, r->reason, b->now_ms,
 						 err);
@@ -181,6 +184,37 @@ int fg_store_reports(struct fg_store *store, const char *host, const char *journ
 	return rc;
 }
 
+/* Has the host an open offer of the blob for the guest, or a job that it has reported on and that did not end? */
+static int job_check(struct fg_store *store, int64_t host_id, const char *job, const char *guest, const char *digest,
+		     struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *offer = NULL;
+	fg_autostmt sqlite3_stmt *said = NULL;
+	bool wanted = false, ended = false;
+	int rc = fg_db_query(&store->db, &offer, err,
+			     "SELECT 1 FROM offer o JOIN fix f ON f.id = o.fix AND f.version = o.version"
+			     " WHERE o.client = ? AND o.host_id = ? AND o.open = 1 AND f.digest = ?",
+			     "sis", guest, host_id, digest);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, offer, err);
+	wanted = rc > 0;
+	if (rc >= 0)
+		rc = fg_db_query(&store->db, &said, err,
+				 "SELECT p.state FROM report p JOIN journal j ON j.id = p.journal_id JOIN fix f"
+				 " ON f.id = p.fix AND f.version = p.version WHERE p.client = ? AND p.job = ?"
+				 " AND j.host_id = ? AND f.digest = ? AND p.refused IS NULL",
+				 "ssis", guest, job, host_id, digest);
+	while (rc >= 0 && (rc = fg_db_step(&store->db, said, err)) > 0) {
+		wanted = true;
+		ended = ended || fg_state_is_end(fg_state_from_name(fg_db_text(said, 0)));
+	}
+	if (rc < 0 || (wanted && !ended))
+		return rc;
+	return fg_error_set(err, FG_ENOTALLOWED,
+			    ended ? "job %s has ended" : "job %s is none: this was not offered to its guest", job);
+}
+
 static int token_add(struct fg_store *store, const char *hash, const char *host, const char *job, const char *guest,
 		     const char *digest, int64_t now_ms, int64_t expires_ms, struct fg_error *err)
 {
@@ -197,6 +231,8 @@ static int token_add(struct fg_store *store, const char *hash, const char *host,
 	if (rc == 0 || fg_db_int(st, 0) != host_id)
 		return fg_error_set(err, FG_ENOTALLOWED, "guest %s is not a guest of this host", guest);
 	rc = fg_store_blob_known(store, digest, err);
+	if (rc == 0)
+		rc = job_check(store, host_id, job, guest, digest, err);
 	if (rc == 0)
 		rc = fg_db_run(&store->db, err, "DELETE FROM token WHERE expires_ms <= ?", "i", now_ms);
 	if (rc < 0)

@@ -142,7 +142,8 @@ int fg_store_reports(struct fg_store *store, const char *host, const char *journ
 		     const struct fg_store_report *reports, size_t n, int64_t now_ms, fg_store_refused_fn refused,
 		     void *arg, int64_t *acked, struct fg_error *err) FG_MUST_CHECK;
 
-/* hash: SHA-256 of the token in hex; the token itself is never stored.  NOTALLOWED if the guest is not the host's. */
+/* hash: SHA-256 of the token in hex; the token itself is never stored.  NOTALLOWED if the guest is not the host's,
+ * or the host has neither an open offer of this blob for it nor reported on such a job, which did not end.  The end of the job ends it. */
 int fg_store_token_add(struct fg_store *store, const char *hash, const char *host, const char *job, const char *guest,
 		       const char *digest, int64_t now_ms, int64_t expires_ms, struct fg_error *err) FG_MUST_CHECK;
 /* 0 if the token is for this blob, has not expired, its host was not revoked since nor its fix withdrawn; NOTALLOWED otherwise. */

@@ -214,10 +214,7 @@ def test_blobs(s, data, digest):
     same(b"".join(bodies), data[:20], "many ranges over one connection")
 
 
-def test_tokens(s, data, digest):
-    _, _, second = bundle(s.work, "fix-2")
-    s.admin("publish", os.path.join(s.work, "fix-2-1-100000.fix"))
-
+def test_tokens(s, data, digest, second):
     def token(uuid=WEB1, name=digest, who=AGENT):
         return s.call(who, "POST", "/v1/tokens", {"job": "job-1", "guest": uuid, "digest": name})
 
@@ -494,8 +491,10 @@ def tests(s):
     test_inventory(s)
     data, digest = test_publish(s)
     test_blobs(s, data, digest)
-    test_tokens(s, data, digest)
+    second_path, _, second = bundle(s.work, "fix-2")
+    s.admin("publish", second_path)
     test_offers(s)
+    test_tokens(s, data, digest, second)
     test_reports(s)
     test_moves(s)
     test_audit(s)

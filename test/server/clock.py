@@ -105,6 +105,8 @@ def test_tokens(s, clock):
     _, data, digest = bundle(s.work, "token-fix")
     s.admin("publish", os.path.join(s.work, "token-fix-1-100000.fix"))
 
+    s.call(ADMIN, "POST", "/v1/offers", {"fix": "token-fix", "guests": [WEB1]})
+
     def token():
         return s.call(AGENT, "POST", "/v1/tokens", {"job": "job-t", "guest": WEB1, "digest": digest}).json["token"]
 

@@ -81,6 +81,9 @@ def test_tokens(s):
     s.admin("publish", os.path.join(s.work, "fix-2-1-100000.fix"))
     s.call(AGENT, "PUT", "/v1/guests", {"guests": [guest(WEB1, "web1")]})
     s.call(OTHER, "PUT", "/v1/guests", {"guests": [guest(ELSE1, "else1")]})
+    same(s.call(AGENT, "POST", "/v1/tokens", {"job": "j", "guest": WEB1, "digest": digest}).status, 403,
+         "no token for what was not offered")
+    s.call(OPERATOR, "POST", "/v1/offers", {"fix": "fix-1", "guests": ["web1"]})
     token = s.call(AGENT, "POST", "/v1/tokens", {"job": "j", "guest": WEB1, "digest": digest}).json["token"]
     bearer = {"Authorization": "Bearer " + token}
     ok(s.call(NOBODY, "GET", "/v1/blobs/" + digest, headers=bearer).body == data, "a token fetches its blob")
@@ -101,7 +104,6 @@ def test_tokens(s):
     ok(any(e["what"] == "guest-claimed" and e["who"] == OTHER for e in s.call(VIEWER, "GET", "/v1/audit").json["entries"]),
        "and the audit log says that it tried")
     same(s.call(OTHER, "POST", "/v1/requests", {"guest": WEB1, "fix": "fix-1"}).status, 404, "nor asks for it")
-    s.call(OPERATOR, "POST", "/v1/offers", {"fix": "fix-1", "guests": ["web1"]})
     same(s.call(OTHER, "GET", "/v1/offers").json["offers"], [], "nor sees its offers")
     same(len(s.call(AGENT, "GET", "/v1/offers").json["offers"]), 1, "an operator's offer reaches its host")
     audit = s.call(VIEWER, "GET", "/v1/audit").json["entries"]
@@ -111,15 +113,20 @@ def test_tokens(s):
 def test_tokens_end(s):
     """A fix VM's token ends with what it was given for."""
     fetches = {}
-    for host, uuid, fix in ((AGENT, WEB1, "fix-3"), (OTHER, ELSE1, "fix-4")):
+    for host, uuid, fix in ((AGENT, WEB1, "fix-3"), (OTHER, ELSE1, "fix-4"), (AGENT, WEB1, "fix-5")):
         path, _, digest = bundle(s.work, fix, size=1000)
         s.admin("publish", path)
-        token = s.call(host, "POST", "/v1/tokens", {"job": "j", "guest": uuid, "digest": digest}).json["token"]
+        s.call(OPERATOR, "POST", "/v1/offers", {"fix": fix, "guests": [uuid], "force": True})
+        token = s.call(host, "POST", "/v1/tokens", {"job": "job-" + fix, "guest": uuid, "digest": digest}).json["token"]
         fetches[fix] = ("/v1/blobs/" + digest, {"Authorization": "Bearer " + token})
 
     def statuses():
         return [s.call(NOBODY, "GET", path, headers=headers).status for path, headers in fetches.values()]
-    same(statuses(), [200, 200], "two tokens")
+    same(statuses(), [200, 200, 200], "three tokens")
+    answer = s.call(AGENT, "POST", "/v1/reports", {"reports": [report(1, "failed", job="job-fix-5", fix="fix-5")]})
+    same((answer.status, "refused" in answer.json), (200, False), "the end of a job is reported")
+    same(statuses()[-1], 401, "that is the end of its token")
+    del fetches["fix-5"]
     s.admin("withdraw", "fix-3", "--reason", "bad")
     same(statuses(), [401, 200], "one ends when its fix is withdrawn")
     digest = fetches["fix-3"][0].rsplit("/", 1)[1]

@@ -432,13 +432,28 @@ START_TEST(tokens)
 {
 	struct fg_error err = FG_ERROR_INIT;
 
+	int64_t acked = 0;
+
 	fix("fix-2", 1, DIGEST2);
+	ck_assert_int_eq(fg_store_token_add(store, "h", "h1", "j", A, DIGEST, NOW, NOW + 10, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(offer("fix-1", "web1", false, NULL), 0);
+	ck_assert_int_eq(fg_store_token_add(store, "h", "h1", "j", A, DIGEST2, NOW, NOW + 10, NULL), -FG_ENOTALLOWED);
 	ck_assert_int_eq(fg_store_token_add(store, "h", "h1", "j", A, DIGEST, NOW, NOW + 10, &err), 0);
 	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST, NOW + 9, NULL), 0);
 	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST, NOW + 10, NULL), -FG_ENOTALLOWED);
 	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST2, NOW, NULL), -FG_ENOTALLOWED);
 	ck_assert_int_eq(fg_store_token_check(store, "x", DIGEST, NOW, NULL), -FG_ENOTALLOWED);
 	ck_assert_int_eq(fg_store_token_add(store, "i", "h2", "j", A, DIGEST, NOW, NOW + 10, NULL), -FG_ENOTALLOWED);
+	/* The job's end is the token's, and no other job's. */
+	ck_assert_int_eq(report("h1", "", 1, A, "other", FG_STATE_FAILED, &acked), 0);
+	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST, NOW, NULL), 0);
+	ck_assert_int_eq(report("h1", "", 2, A, "j", FG_STATE_ISOLATED, &acked), 0);
+	/* The offer is closed: the job is enough. */
+	ck_assert_int_eq(fg_store_token_add(store, "k", "h1", "j", A, DIGEST, NOW, NOW + 10, &err), 0);
+	ck_assert_int_eq(report("h1", "", 3, A, "j", FG_STATE_DONE, &acked), 0);
+	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST, NOW, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(fg_store_token_check(store, "k", DIGEST, NOW, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(fg_store_token_add(store, "l", "h1", "j", A, DIGEST, NOW, NOW + 10, NULL), -FG_ENOTALLOWED);
 }
 END_TEST
 
