@@ -188,6 +188,13 @@ def show_says_what_is_not_verified():
 
 
 @test
+def show_says_what_is_superseded():
+    fix("build", "payload", "--manifest", manifest("sup.json", supersedes=["older-fix"]), "-o", "sup.fix")
+    assert '"older-fix"' in fix("show", "sup.fix")
+    assert json.loads(fix("show", "--json", "sup.fix"))["manifest"]["supersedes"] == ["older-fix"]
+
+
+@test
 def show_names_keys_as_openssl_does():
     public = subprocess.run(["openssl", "x509", "-in", "k/publisher.pem", "-noout", "-pubkey"], check=True,
                             stdout=subprocess.PIPE).stdout
