@@ -29,7 +29,8 @@ int fg_sqlite_ledger_put(struct fg_store *store, const char *client, const char 
 int fg_sqlite_client_os(struct fg_store *store, const char *client, const char *id, const char *version,
 			struct fg_error *err) FG_MUST_CHECK;
 /* Guests that the host claims, or that are claimed from it, move if their host does not run them any more. */
-int fg_sqlite_claims_settle(struct fg_store *store, int64_t host_id, int64_t now_ms, struct fg_error *err) FG_MUST_CHECK;
+int fg_sqlite_claims_settle(struct fg_store *store, int64_t host_id, int64_t now_ms,
+			    struct fg_error *err) FG_MUST_CHECK;
 /* Adds to one of fg_store_counters. */
 int fg_sqlite_count(struct fg_store *store, const char *kind, const char *name, const char *word, int64_t delta,
 		    struct fg_error *err) FG_MUST_CHECK;
