@@ -112,10 +112,13 @@ class Artefacts:
         self.jobs = {name: {"job": "job-" + name, "uuid": fglab.GUESTS[name].uuid, "outcome": states[-1],
                             "seconds_in_state": {s: 10.0 if s != states[-1] else 0.0 for s in states},
                             "total_seconds": 10.0 * (len(states) - 1)} for name, states in STATES.items()}
-        self.sw = []
+        self.sw, self.near, self.offset = [], {name: [] for name in mainjob.BYSTANDERS}, 3.0
+        self.daemons = [["700"], ["700"]]
         for name in ("web1", "db1"):
             at, mac = TIMES[name], fglab.GUESTS[name].mac
             self.jobs[name].update(fix_vm_verified_t=at + 35.0, downtime_seconds=60.0, plain_reboot_downtime_seconds=20.0)
+            for heard in self.near.values():
+                heard += [(at + 5, mac, fglab.DOM0_MAC), (at + 80, mac, fglab.DOM0_MAC)]
             self.sw += [(at + 5, mac, fglab.FORBIDDEN_MAC), (at + 32, mac, fglab.SERVER_MAC), (at + 80, mac, fglab.FORBIDDEN_MAC)]
         self.clients = [{"name": n, "uuid": g.uuid, "mac": g.mac, "fixes": {}} for n, g in fglab.GUESTS.items()]
         for client in self.clients:
@@ -128,7 +131,8 @@ class Artefacts:
 
     def write(self, out):
         wanted = {"web1": "fixed 1.1", "web2": "fixed 1.1", "db1": "fixed 1.1", "idle1": "vulnerable 1.0"}
-        for name, content in (("summary", {"after": wanted, "jobs": self.jobs}), ("clients", {"clients": self.clients}),
+        for name, content in (("summary", {"after": wanted, "jobs": self.jobs, "dom0_clock_offset": self.offset,
+                                           "xl_daemons_around_reboot": self.daemons}), ("clients", {"clients": self.clients}),
                               ("rollout", {"state": "done", "waves": [{"ok": 1}, {"ok": 2}]}), ("forbidden-summary", self.heard)):
             with open(os.path.join(out, name + ".json"), "w", encoding="utf-8") as f:
                 json.dump(content, f)
@@ -136,6 +140,8 @@ class Artefacts:
             f.writelines(json.dumps(e) + "\n" for e in self.events)
         for which, to in (("forbidden", fglab.FORBIDDEN_MAC), ("server", fglab.SERVER_MAC), ("sw", None)):
             pcap(os.path.join(out, which + ".pcap"), [s for s in self.sw if to in (None, s[2])])
+        for name, heard in self.near.items():       # on dom0's clock
+            pcap(os.path.join(out, f"near-{name}.pcap"), [(t - self.offset, src, dst) for t, src, dst in sorted(heard)])
 
 
 def bundle(folder):
@@ -183,6 +189,9 @@ def main_job(signed):
                lambda a, at=at, to=to: a.sw.append((web1 + at, mac, to)))
     spoilt("a frame of the fix VM to a neighbour before verified", "to anybody else",
            lambda a: a.sw.append((web1 + 31, mac, fglab.GUESTS["idle1"].mac)))
+    spoilt("a frame to a neighbour in dom0", "its neighbour idle1", lambda a: a.near["idle1"].append((web1 + 31, mac, fglab.DOM0_MAC)))
+    spoilt("a neighbour in dom0 that heard nothing before", "its neighbour web2", lambda a: a.near["web2"].clear())
+    spoilt("another xl daemon", "the same xl daemon", lambda a: a.daemons.append(a.daemons.pop() + ["701"]))
     spoilt("a fix VM that never said verified", "the fix VM said", lambda a: a.jobs["web1"].pop("fix_vm_verified_t"))
     spoilt("a frame to the forbidden host", "the forbidden host saw no frame", lambda a: a.sw.append((web1 + 20, mac, fglab.FORBIDDEN_MAC)))
     spoilt("a state that is missing", "web1: offered", lambda a: a.events.remove(next(e for e in a.events if e["state"] == "fixed")))
