@@ -5,6 +5,7 @@
 #include <check.h>
 #include <server/store/db.h>
 #include <server/store/schema.h>
+#include <server/store/sqlite.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -119,6 +120,31 @@ START_TEST(an_outer_failure_undoes_all)
 }
 END_TEST
 
+/* ---- durability ---- */
+
+static int64_t pragma(const char *sql)
+{
+	fg_autofinal sqlite3_stmt *st = NULL;
+
+	ck_assert_int_eq(fg_db_prepare(&store->db, &st, sql, NULL, 0, NULL), 0);
+	ck_assert_int_eq(fg_db_step(&store->db, st, NULL), 1);
+	return sqlite3_column_type(st, 0) == SQLITE_TEXT ? !strcmp((const char *)sqlite3_column_text(st, 0), "wal")
+							 : sqlite3_column_int64(st, 0);
+}
+
+/* Of the store's own connection: these are no properties of the file. */
+START_TEST(a_commit_is_synced)
+{
+	for (int again = 0; again < 2; again++) {
+		ck_assert_int_eq(pragma("PRAGMA synchronous"), 2); /* FULL */
+		ck_assert_int_eq(pragma("PRAGMA journal_mode"), 1);
+		ck_assert_int_eq(pragma("PRAGMA foreign_keys"), 1);
+		ck_assert_int_eq(pragma("PRAGMA trusted_schema"), 0);
+		kit_reopen();
+	}
+}
+END_TEST
+
 /* ---- backup ---- */
 
 START_TEST(a_backup_is_what_was_there)
@@ -221,6 +247,7 @@ int main(void)
 	tcase_add_test(t, a_step_that_fails_leaves_the_schema_as_it_was);
 	tcase_add_test(t, an_inner_write_that_fails_undoes_itself_only);
 	tcase_add_test(t, an_outer_failure_undoes_all);
+	tcase_add_test(t, a_commit_is_synced);
 	tcase_add_test(t, a_backup_is_what_was_there);
 	tcase_add_test(t, a_cursor_never_goes_back_after_a_restore);
 	tcase_add_test(t, a_bad_backup_is_not_restored);
