@@ -19,6 +19,11 @@ static int number(const char *text, int64_t min, int64_t *out)
 	return 1;
 }
 
+static int seconds(const char *text, int64_t *out)
+{
+	return number(text, 1, out) && *out <= FG_SERVER_DEADLINE_MAX_S;
+}
+
 static int on_key(void *user, const char *section, const char *name, const char *value)
 {
 	struct fg_server_config *c = user;
@@ -53,6 +58,12 @@ static int on_key(void *user, const char *section, const char *name, const char 
 		return number(value, 0, &c->handshakes.per_s) && c->handshakes.per_s <= FG_SERVER_RATE_MAX;
 	if (!strcmp(name, "handshakes_burst"))
 		return number(value, 1, &c->handshakes.burst) && c->handshakes.burst <= FG_SERVER_RATE_MAX;
+	if (!strcmp(name, "first_request_s"))
+		return seconds(value, &c->first_request_s);
+	if (!strcmp(name, "next_request_s"))
+		return seconds(value, &c->next_request_s);
+	if (!strcmp(name, "stall_s"))
+		return seconds(value, &c->stall_s);
 	if (!strcmp(name, "catalogue_lifetime_s"))
 		return number(value, FG_SERVER_CATALOGUE_MIN_S, &c->catalogue_lifetime_s) &&
 		       c->catalogue_lifetime_s <= FG_SERVER_CATALOGUE_MAX_S;
@@ -68,6 +79,9 @@ int fg_server_config_read(const char *dir, struct fg_server_config *out, struct 
 	struct fg_server_config config = { .bundle_max_bytes = FG_SERVER_BUNDLE_MAX_DEFAULT,
 					   .requests = { FG_SERVER_REQUESTS_PER_S, FG_SERVER_REQUESTS_BURST },
 					   .handshakes = { FG_SERVER_HANDSHAKES_PER_S, FG_SERVER_HANDSHAKES_BURST },
+					   .first_request_s = FG_SERVER_FIRST_S,
+					   .next_request_s = FG_SERVER_NEXT_S,
+					   .stall_s = FG_SERVER_STALL_S,
 					   .catalogue_lifetime_s = FG_CATALOGUE_LIFETIME_S,
 					   .connections_max = FG_SERVER_CONNECTIONS_DEFAULT,
 					   .connections_per_client = FG_SERVER_PER_CLIENT_DEFAULT };

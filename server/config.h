@@ -12,6 +12,9 @@
  *	requests_burst = 3000            so many at once after a pause
  *	handshakes_per_s = 200           TLS handshakes of one address, in a worker; 0: any number
  *	handshakes_burst = 2000
+ *	first_request_s = 30             for the TLS handshake and the first request
+ *	next_request_s = 120             for each further one, from the end of the reply before
+ *	stall_s = 75                     a reply or a poll without progress; polls last up to 60 s
  *	catalogue_lifetime_s = 259200    how long a catalogue is valid; a new one is made when a sixth of it is over
  *	workers = 2                      processes that serve; as many as processors, at most 8, when it is not given
  *	user = fixgate-server            whose they become when started as root
@@ -47,6 +50,10 @@
 #define FG_SERVER_REQUESTS_BURST 3000 /* a bundle of bundle_max_bytes is some 1000 parts */
 #define FG_SERVER_HANDSHAKES_PER_S 200
 #define FG_SERVER_HANDSHAKES_BURST 2000
+#define FG_SERVER_FIRST_S 30
+#define FG_SERVER_NEXT_S 120
+#define FG_SERVER_STALL_S 75 /* longer than the longest poll */
+#define FG_SERVER_DEADLINE_MAX_S 3600
 #define FG_SERVER_RATE_MAX 1000000 /* tokens have whole microseconds */
 #define FG_SERVER_CATALOGUE_MIN_S 3600
 #define FG_SERVER_CATALOGUE_MAX_S (30 * 86400) /* so long may a host be kept from knowing of a withdrawal */
@@ -58,7 +65,7 @@ struct fg_server_config {
 	size_t n_listen;
 	char *url, *user;
 	int64_t bundle_max_bytes, connections_max, connections_per_client, workers; /* workers 0: not given */
-	int64_t catalogue_lifetime_s;
+	int64_t catalogue_lifetime_s, first_request_s, next_request_s, stall_s;
 	struct fg_rate requests, handshakes;
 };
 

@@ -208,7 +208,7 @@ struct bufferevent *fg_connection_new(struct event_base *base, void *arg)
 	if (!c->deadline || !c->bev || !SSL_set_ex_data(ssl, connection_index, c))
 		abort();
 	bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
-	fg_connection_deadline(c, FG_HTTP_FIRST_MS);
+	fg_connection_deadline(c, http->setup.first_s * 1000);
 	TAILQ_INSERT_TAIL(&http->all, c, all);
 	TAILQ_INSERT_TAIL(&http->half_open, c, half);
 	c->half_open = true;

@@ -147,7 +147,7 @@ static void on_reply_sent(struct evhttp_request *ev, void *arg)
 			   evhttp_request_get_response_code(ev), us);
 	log_request(c, ev, us);
 	fg_connection_replying(c, false);
-	fg_connection_deadline(c, FG_HTTP_NEXT_MS);
+	fg_connection_deadline(c, c->http->setup.next_s * 1000);
 }
 
 static const char *bearer(struct evhttp_request *ev)
@@ -251,7 +251,7 @@ struct fg_http *fg_http_new(const struct fg_http_setup *setup)
 	evhttp_set_allowed_methods(http->ev, METHODS);
 	evhttp_set_max_headers_size(http->ev, FG_HTTP_HEADER_MAX);
 	evhttp_set_max_body_size(http->ev, FG_PROTOCOL_BODY_MAX);
-	evhttp_set_timeout(http->ev, FG_HTTP_STALL_S);
+	evhttp_set_timeout(http->ev, setup->stall_s);
 	evhttp_set_default_content_type(http->ev, NULL);
 	return http;
 }

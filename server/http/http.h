@@ -9,9 +9,8 @@
  * call exactly one of the fg_request_ reply functions later, or < 0: the error becomes the reply.
  *
  * Limits: request line and headers FG_HTTP_HEADER_MAX, body FG_PROTOCOL_BODY_MAX, connections of all and of one client
- * (connection.h).  Deadlines: TLS handshake and first request FG_HTTP_FIRST_MS, each further request
- * FG_HTTP_NEXT_MS from the end of the reply before it, however slowly its bytes come; a reply that makes no
- * progress for FG_HTTP_STALL_S ends the connection.
+ * (connection.h).  Deadlines: TLS handshake and first request first_s, each further request next_s from the end of the
+ * reply before it, however slowly its bytes come; a reply that makes no progress for stall_s ends the connection.
  */
 #ifndef FG_SERVER_HTTP_H
 #define FG_SERVER_HTTP_H
@@ -27,9 +26,6 @@
 #include <server/metrics.h>
 
 #define FG_HTTP_HEADER_MAX (16u << 10)
-#define FG_HTTP_FIRST_MS 30000
-#define FG_HTTP_NEXT_MS 120000
-#define FG_HTTP_STALL_S 75 /* longer than the longest poll */
 #define FG_HTTP_LATER 0
 
 struct fg_http;
@@ -60,6 +56,7 @@ struct fg_http_setup {
 	const struct fg_route *routes; /* end with one whose path is NULL; outlive the server */
 	void *ctx; /* of the handlers and the gate */
 	size_t connections_max, per_client_max;
+	int first_s, next_s, stall_s; /* deadlines; stall_s is longer than the longest poll */
 	struct fg_rate requests; /* of one client; 429 beyond it */
 	struct fg_rate handshakes; /* of one address; refused beyond it */
 	/* Asked before each request that comes with a certificate: NOTALLOWED if it was revoked. */
