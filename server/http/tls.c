@@ -52,7 +52,8 @@ int fg_tls_context(const char *cert_file, const char *key_file, const char *ca_f
 	SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
 	/* No tickets: a resumed session would skip the check of the certificate (expiry, later revocation).  Connections
 	 * are kept alive, so handshakes are rare. */
-	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF |
+					 SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	/* Idle long polls hold no 34 KiB of buffers each. */

@@ -253,6 +253,27 @@ def test_new_keys(s):
     client.stdout.close()
 
 
+def hello12():
+    """A first message for TLS 1.2 with 1.3 in no extension, as a record."""
+    hello = bytes.fromhex("0303") + os.urandom(32) + b"\0" + bytes.fromhex("0004c02bc02f0100")
+    body = b"\1" + len(hello).to_bytes(3, "big") + hello
+    return b"\x16\x03\x01" + len(body).to_bytes(2, "big") + body
+
+
+def test_second_hello(s):
+    """s_client refuses to renegotiate by itself: here the message is sent past the client's TLS."""
+    for what, asked in (("before a request", False), ("after one", True)):
+        t = s.tls(AGENT)
+        if asked:
+            t.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            ok(b" 200 " in t.recv(4096), "a request")
+        with socket.socket(fileno=os.dup(t.fileno())) as below:
+            below.sendall(hello12())
+            ok(ended(below), f"a second ClientHello {what} ends the connection")
+        t.close()
+    served(s, "them")
+
+
 def test_tls(s):
     for version in ("-tls1", "-tls1_1", "-tls1_2"):
         done = s_client(s, version, "-cipher", "ALL:@SECLEVEL=0")
@@ -263,11 +284,9 @@ def test_tls(s):
     ok("New Session Ticket" not in first.stdout + done.stdout, "no session tickets are given")
     same(s_client(s, "-tls1_3", "-fallback_scsv", "-tls1_2").returncode != 0, True, "a downgrade is refused")
     test_new_keys(s)
-    # A first message for TLS 1.2 with 1.3 in no extension.
+    test_second_hello(s)
     sock = raw(s)
-    hello = bytes.fromhex("0303") + os.urandom(32) + b"\0" + bytes.fromhex("0004c02bc02f0100")
-    body = b"\1" + len(hello).to_bytes(3, "big") + hello
-    sock.sendall(b"\x16\x03\x01" + len(body).to_bytes(2, "big") + body)
+    sock.sendall(hello12())
     reply = sock.recv(100)
     same((reply[:1], reply[5:7]), (b"\x15", b"\x02\x46"), "a bare TLS 1.2 hello gets the alert protocol_version")
     sock.close()
