@@ -56,6 +56,9 @@ int fg_tls_context(const char *cert_file, const char *key_file, const char *ca_f
 					 SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	/* One SSL_read() per turn of the loop takes one message that brings no data: with the retries that are the default
+	 * a peer that asks for new keys without end (KeyUpdate) would keep the process inside of it. */
+	SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
 	/* Idle long polls hold no 34 KiB of buffers each. */
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);

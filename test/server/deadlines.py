@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Clients that take their time are ended at the deadlines of server.conf, others are served meanwhile: TAP."""
+import ctypes
+import ctypes.util
 import select
 import socket
 import sys
+import threading
 import time
 
 import fgserver
@@ -94,6 +97,56 @@ def test_silent(s):
         sock.close()
 
 
+class KeyUpdates(threading.Thread):
+    """Asks for new keys as fast as it can (RFC 8446, 4.6.3: each costs the server keys and a reply), reads nothing."""
+
+    def __init__(self, s):
+        super().__init__(daemon=True)
+        self.sent, self.took = 0, None
+        lib = self.lib = ctypes.CDLL(ctypes.util.find_library("ssl"))
+        for name in ("TLS_client_method", "SSL_CTX_new", "SSL_new"):
+            getattr(lib, name).restype = ctypes.c_void_p
+        self.ctx = ctypes.c_void_p(lib.SSL_CTX_new(ctypes.c_void_p(lib.TLS_client_method())))
+        self.tls = ctypes.c_void_p(lib.SSL_new(self.ctx))
+        self.sock = raw(s)
+        self.sock.settimeout(None)
+        lib.SSL_set_fd(self.tls, self.sock.fileno())
+        self.began = time.monotonic()
+        if lib.SSL_connect(self.tls) != 1:
+            raise RuntimeError("no handshake")
+
+    def run(self):
+        while self.lib.SSL_key_update(self.tls, 1) == 1 and self.lib.SSL_do_handshake(self.tls) == 1:
+            self.sent += 1
+        self.took = time.monotonic() - self.began
+
+    def end(self):
+        if self.is_alive():
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.join(30)
+        self.lib.SSL_free(self.tls)
+        self.lib.SSL_CTX_free(self.ctx)
+        self.sock.close()
+
+
+def test_key_updates(s):
+    before = s.memory_kib()
+    floods = [KeyUpdates(s) for _ in range(3)]
+    for f in floods:
+        f.start()
+    slowest = 0
+    while any(f.is_alive() for f in floods) and time.monotonic() < floods[-1].began + FIRST_S + LATE_S:
+        began = time.monotonic()
+        status = s.call(OTHER, "GET", "/v1/offers").status
+        slowest = max(slowest, time.monotonic() - began if status == 200 else 99)
+    grown = s.memory_kib() - before
+    for f in floods:
+        ok(f.took and f.sent > 100 and f.took >= FIRST_S - 1, f"a flood of key updates is ended after {FIRST_S} s", (f.sent, f.took))
+        f.end()
+    ok(slowest < LATE_S, "another client is served meanwhile", f"{slowest:.2f} s")
+    ok(grown < 4000 * (4 if SANITIZED else 1), "it cost little memory", f"{grown} KiB")
+
+
 def test_deaf(s, digest):
     """Who never reads does not see its end: the server counts its connections."""
     before = s.metric("fixgate_connections")
@@ -139,8 +192,9 @@ def tests(s):
     test_drips(s)
     test_silent(s)
     test_patient(s)
+    test_key_updates(s)
     test_deaf(s, digest)
     test_configuration(s)
 
 
-sys.exit(fgserver.main(tests, conf=(f"first_request_s = {FIRST_S}", f"next_request_s = {NEXT_S}", f"stall_s = {STALL_S}")))
+sys.exit(fgserver.main(tests, workers=1, conf=(f"first_request_s = {FIRST_S}", f"next_request_s = {NEXT_S}", f"stall_s = {STALL_S}")))
