@@ -5,6 +5,7 @@
 #include <lib/bundle/head.h>
 
 #include <check.h>
+#include <fixgate/catalogue.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -122,6 +123,15 @@ START_TEST(numbers_of_the_manifest)
 		ck_assert_int_eq(verify(&f), strcmp(values[i], "1") == 0 ? 0 : -FG_EFORMAT);
 		free(f.bytes);
 	}
+	for (size_t i = 0; i < FG_COUNT(values); i++) {
+		fg_autofree char *to = fg_asprintf("\"version\":%s", values[i]);
+		fg_autofree char *manifest = replaced(text, "\"version\":3", to);
+		struct maker_file f = maker_file(manifest, payload, PAYLOAD, signers, 1);
+		bool fits = i == 1 || (i >= 3 && i <= 5); /* from 1 to 2^63 - 1 */
+		int rc = verify(&f);
+		ck_assert_msg(rc == (fits ? 0 : -FG_EFORMAT), "version %s: %d", values[i], rc);
+		free(f.bytes);
+	}
 }
 END_TEST
 
@@ -227,14 +237,30 @@ static void der_copy(struct der *out, const uint8_t *der, size_t at, size_t end,
 	}
 }
 
+static struct fg_trust *online_trust; /* not NULL: the DER is a catalogue's */
+
+static int verify_der(const uint8_t *der, size_t len)
+{
+	static const struct fg_catalogue_mark none;
+	struct fg_catalogue *c = NULL;
+
+	if (online_trust) {
+		int rc = fg_catalogue_verify(der, len, online_trust, &none, MAKER_NOW, &c, NULL);
+		fg_catalogue_free(c);
+		return rc;
+	}
+	struct maker_file f = maker_file_cms(der, len, payload, PAYLOAD);
+	int rc = verify(&f);
+	free(f.bytes);
+	return rc;
+}
+
 static int verify_with_length(const uint8_t *der, size_t len, size_t at, const uint8_t *octets, size_t n)
 {
 	struct der bad = { fg_calloc(len + 64, 1), 0, len + 64 };
 
 	der_copy(&bad, der, 0, len, at, octets, n);
-	struct maker_file f = maker_file_cms(bad.bytes, bad.len, payload, PAYLOAD);
-	int rc = verify(&f);
-	free(f.bytes);
+	int rc = verify_der(bad.bytes, bad.len);
 	free(bad.bytes);
 	return rc;
 }
@@ -296,6 +322,31 @@ START_TEST(lengths_inside_the_signature)
 		verify_with_length(der, good.cms_len, second, octets, der_length(der_element(der, second).len, octets)),
 		0);
 	ck_assert_uint_gt(try_lengths(der, good.cms_len, 0, good.cms_len, 0), 50);
+}
+END_TEST
+
+START_TEST(lengths_inside_the_catalogue)
+{
+	struct maker_id online = maker_id(
+		&ca,
+		(struct maker_spec){ .cn = "catalogue", .generation = "7", .purpose = "critical," FG_CATALOGUE_EKU });
+	struct fg_catalogue_fix fix = { .id = (char *)"a-1", .version = 2 };
+	struct fg_catalogue c = { .mark = { .version = 41 },
+				  .published_s = MAKER_NOW,
+				  .expires_s = MAKER_NOW + FG_CATALOGUE_LIFETIME_S,
+				  .fixes = &fix,
+				  .n_fixes = 1 };
+	fg_autofree char *ca_pem = maker_pem(&ca), *pem = maker_pem(&online);
+	fg_autofree uint8_t *der = NULL;
+	size_t len = 0;
+
+	ck_assert_int_eq(fg_trust_load_catalogue(ca_pem, strlen(ca_pem), &online_trust, NULL), 0);
+	ck_assert_int_eq(fg_catalogue_sign(&c, pem, strlen(pem), &der, &len, NULL), 0);
+	ck_assert_int_eq(verify_der(der, len), 0);
+	ck_assert_uint_gt(try_lengths(der, len, 0, len, 0), 50);
+	fg_trust_free(online_trust);
+	online_trust = NULL;
+	maker_id_release(&online);
 }
 END_TEST
 
@@ -373,6 +424,7 @@ int main(void)
 	tcase_add_test(t, numbers_of_the_manifest);
 	tcase_add_test(t, manifests_that_are_signed_all_the_same);
 	tcase_add_test(t, lengths_inside_the_signature);
+	tcase_add_test(t, lengths_inside_the_catalogue);
 	tcase_add_test(t, parts_of_several_bundles);
 	tcase_add_test(t, a_file_that_changes_after_its_head_was_read);
 	suite_add_tcase(s, t);
