@@ -16,6 +16,7 @@ import fgserver
 from fgserver import ADMIN, AGENT, NOBODY, OTHER, SANITIZED, VIEWER, WEB1, bundle, guest, ok, same
 
 HALF_OPEN = 10000
+BUNDLE_MAX = 4 << 20
 SLOW = 5 if SANITIZED else 1
 
 
@@ -346,6 +347,19 @@ def test_bytes(s):
     same(s.admin("audit", "verify").returncode, 0, "and the audit log holds it")
 
 
+def test_large(s):
+    """More than bundle_max_bytes: refused with the first part, whatever comes of it."""
+    for total in (BUNDLE_MAX + 1, 5 << 30, 1 << 62):
+        answer = s.call(ADMIN, "PUT", "/v1/fixes/" + "a" * 64, b"\0" * 65536, {"Content-Range": f"bytes 0-65535/{total}"})
+        same((answer.status, "bundle_max_bytes" in answer.json["error"]["text"]), (413, True), f"a bundle of {total} bytes is refused")
+    path, _, digest = bundle(s.work, "fix-9", size=BUNDLE_MAX + 1)
+    done = s.admin("publish", path, check=False)
+    ok(done.returncode and "bundle_max_bytes" in done.stderr, "fixgate-admin says why", done.stderr)
+    left = os.listdir(os.path.join(s.dir, "uploads"))
+    same((left, digest in os.listdir(os.path.join(s.dir, "blobs"))), ([], False), "and nothing of them is kept")
+    same(s.query("SELECT COUNT(*) FROM fix WHERE id = 'fix-9'"), [(0,)], "nor known")
+
+
 def tests(s):
     path, _, digest = bundle(s.work, "fix-1", size=3000000)
     s.admin("publish", path)
@@ -357,9 +371,11 @@ def tests(s):
     test_noise(s)
     test_chunks(s)
     test_tls(s)
+    test_large(s)
     test_certificates(s)
     test_bytes(s)
     same(s.metric("fixgate_worker_restarts_total"), 0, "no process died of it")
 
 
-sys.exit(fgserver.main(tests, foreign=True, people=(VIEWER,), conf=("connections_max = 400", "connections_per_client = 40")))
+sys.exit(fgserver.main(tests, foreign=True, people=(VIEWER,), conf=(
+    "connections_max = 400", "connections_per_client = 40", f"bundle_max_bytes = {BUNDLE_MAX}")))
