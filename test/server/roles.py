@@ -94,6 +94,7 @@ def test_tokens(s):
     for who in (VIEWER, OPERATOR, ADMIN):
         same(s.call(who, "GET", "/v1/blobs/" + digest, headers={"Authorization": "Bearer x"}).status, 403,
              f"{who} fetches no blob with a wrong token")
+        same(s.call(who, "GET", "/v1/blobs/" + digest, headers=bearer).status, 403, "nor with the right one: it is a fix VM's")
     same(s.call(OTHER, "POST", "/v1/tokens", {"job": "j", "guest": WEB1, "digest": digest}).status, 403,
          "an agent gets no token for another's guest")
     answer = s.call(OTHER, "POST", "/v1/reports", {"reports": [report(1, "done")]}).json
@@ -136,6 +137,29 @@ def test_tokens_end(s):
         same(statuses()[-1], 401, "a new one for it is worth nothing")
     s.admin("revoke", OTHER)
     same(statuses()[1], 401, "the other ends when its host is revoked")
+
+
+def test_revoked(s):
+    """After test_tokens_end; new connections and one that was there."""
+    for method, route in (r.split() for r in [*ALLOWED, *TOKEN]):
+        answer = s.call(OTHER, method, route.replace("*", "0" * 64), b"{}" if method in ("PUT", "POST") else None)
+        same(answer.status, 403, f"a revoked agent's {method} {route} is refused")
+
+
+def test_token_of_a_guest_that_moved(s):
+    path, _, digest = bundle(s.work, "fix-5", size=1000)
+    s.admin("publish", path)
+    s.call(AGENT, "PUT", "/v1/guests", {"guests": [guest(WEB1, "web1", "off")]})
+    token = s.call(AGENT, "POST", "/v1/tokens", {"job": "j", "guest": WEB1, "digest": digest}).json["token"]
+    bearer = {"Authorization": "Bearer " + token}
+    same(s.call(NOBODY, "GET", "/v1/blobs/" + digest, headers=bearer).status, 200, "a token for a guest of this host")
+    same(s.call(OTHER, "PUT", "/v1/guests", {"guests": [guest(ELSE1, "else1"), guest(WEB1, "web1")]}).json["guests"], 2,
+         "the guest moves")
+    same(s.call(AGENT, "POST", "/v1/tokens", {"job": "j", "guest": WEB1, "digest": digest}).status, 403, "the old host gets no other")
+    same(s.call(NOBODY, "GET", "/v1/blobs/" + digest, headers=bearer).status, 200,
+         "and the one it has goes on: a guest that is off may be defined on two hosts while a fix VM fetches")
+    s.call(OTHER, "PUT", "/v1/guests", {"guests": [guest(ELSE1, "else1")]})
+    s.call(AGENT, "PUT", "/v1/guests", {"guests": [guest(WEB1, "web1")]})
 
 
 def forged(s, subj, ca=None, extensions="extendedKeyUsage=clientAuth\n", days=30):
@@ -184,7 +208,9 @@ def tests(s):
     test_matrix(s)
     test_tokens(s)
     test_subjects(s)
+    test_token_of_a_guest_that_moved(s)
     test_tokens_end(s)
+    test_revoked(s)
 
 
 sys.exit(fgserver.main(tests, foreign=True, people=(VIEWER, OPERATOR)))
