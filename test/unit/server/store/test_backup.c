@@ -78,6 +78,59 @@ START_TEST(every_version_comes_to_the_newest)
 }
 END_TEST
 
+/* All tables and indices, as they were made. */
+static char *schema_text(const char *path)
+{
+	fg_autofinal sqlite3_stmt *st = NULL;
+	struct fg_db db;
+	char *text = fg_strdup("");
+
+	ck_assert_int_eq(fg_db_open(&db, path, NULL), 0);
+	ck_assert_int_eq(fg_db_prepare(&db, &st, "SELECT name, COALESCE(sql, '') FROM sqlite_master ORDER BY name",
+				       NULL, 0, NULL),
+			 0);
+	while (fg_db_step(&db, st, NULL) > 0) {
+		char *more = fg_asprintf("%s%s: %s\n", text, (const char *)sqlite3_column_text(st, 0),
+					 (const char *)sqlite3_column_text(st, 1));
+		free(text);
+		text = more;
+	}
+	sqlite3_finalize(st);
+	st = NULL;
+	fg_db_close(&db);
+	return text;
+}
+
+/*
+ * Databases as the releases of each version left them (sqlite3's .dump), and not as today's steps would make them: a step
+ * that was edited makes another schema for who starts anew.
+ */
+START_TEST(a_stored_database_of_each_version_comes_along)
+{
+	fg_autofree char *fresh = schema_text(store_path);
+
+	for (int from = 1; from <= fg_schema_newest(); from++) {
+		fg_autofree char *file = fg_asprintf("test/data/schema/v%d.sql", from);
+		fg_autofree char *dump = NULL;
+		ck_assert_msg(fg_file_read(file, 1 << 20, &dump, NULL, NULL) == 0, "%s: each version has one", file);
+		fg_store_close(store);
+		store = NULL;
+		unlink(store_path);
+		kit_sql(store_path, dump);
+		ck_assert_int_eq(kit_number(store_path, "PRAGMA user_version"), from);
+		kit_reopen();
+		fg_autofree char *now = schema_text(store_path);
+		ck_assert_msg(strcmp(now, fresh) == 0, "%s comes to another schema", file);
+		ck_assert_str_eq(kit_status(A), "fixed done");
+		ck_assert_str_eq(kit_status(B), "offered -");
+		ck_assert_str_eq(kit_poll("h1", 0, NULL), "2:bbbb:fix-1:1 ");
+		ck_assert_int_eq(kit_number(store_path, "SELECT COUNT(*) FROM report"), 1);
+		ck_assert_int_eq(fg_store_recount(store, NULL), 0);
+		kit_report(A, "fix-1", 1, FG_STATE_DONE);
+	}
+}
+END_TEST
+
 START_TEST(a_step_that_fails_leaves_the_schema_as_it_was)
 {
 	fg_store_close(store);
@@ -244,6 +297,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, kit_teardown);
 	tcase_add_test(t, an_older_schema_comes_along_with_its_data);
 	tcase_add_test(t, every_version_comes_to_the_newest);
+	tcase_add_test(t, a_stored_database_of_each_version_comes_along);
 	tcase_add_test(t, a_step_that_fails_leaves_the_schema_as_it_was);
 	tcase_add_test(t, an_inner_write_that_fails_undoes_itself_only);
 	tcase_add_test(t, an_outer_failure_undoes_all);
