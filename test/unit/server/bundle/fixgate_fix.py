@@ -107,6 +107,16 @@ def the_same_input_gives_the_same_bytes():
     fix("build", "copied/elsewhere", "--manifest", "m.json", "-o", "r2.fix", env={"SOURCE_DATE_EPOCH": "77", "TZ": "Asia/Tokyo"})
     assert open("r1.fix", "rb").read() == open("r2.fix", "rb").read()
     assert one["digest"] == build("r3.fix", signed=False)["digest"]
+    before = os.umask(0o077)
+    try:
+        if os.getuid() == 0:
+            for path, folders, files in os.walk("copied/elsewhere"):
+                for f in folders + files:
+                    os.chown(os.path.join(path, f), 12345, 54321, follow_symlinks=False)
+        fix("build", "copied/elsewhere", "--manifest", "m.json", "-o", "r4.fix")
+    finally:
+        os.umask(before)
+    assert open("r1.fix", "rb").read() == open("r4.fix", "rb").read()
 
 
 @test
