@@ -147,9 +147,11 @@ def test_revoked(s):
 
 
 def test_token_of_a_guest_that_moved(s):
-    path, _, digest = bundle(s.work, "fix-5", size=1000)
+    path, _, digest = bundle(s.work, "fix-6", size=1000)
     s.admin("publish", path)
+    s.call(OTHER, "PUT", "/v1/guests", {"guests": [guest(ELSE1, "else1")]})     # takes its claim back
     s.call(AGENT, "PUT", "/v1/guests", {"guests": [guest(WEB1, "web1", "off")]})
+    s.admin("offer", "--fix", "fix-6", "--guest", "web1")
     token = s.call(AGENT, "POST", "/v1/tokens", {"job": "j", "guest": WEB1, "digest": digest}).json["token"]
     bearer = {"Authorization": "Bearer " + token}
     same(s.call(NOBODY, "GET", "/v1/blobs/" + digest, headers=bearer).status, 200, "a token for a guest of this host")
