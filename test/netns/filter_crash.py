@@ -4,8 +4,8 @@
 The command dies, or the kernel refuses it something, at each of its system calls: what is in the kernel is what was there
 before or all that was asked for.  And it leaves nothing behind, however often.
 """
+import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +23,7 @@ OPEN = DEVS + ["--ip", "10.0.0.2", "--ip", "2001:db8::2", "--server", "10.0.0.1:
                "--server-mac", "02:00:00:00:00:09", "--gateway", "10.0.0.254"]
 OTHER = DEVS + ["--ip", "10.0.0.7", "--server", "10.0.0.1:8443", "--rate", "100"]
 RELEASE = ["release", "--guest", UUID]
+BATCH = os.path.join(tempfile.gettempdir(), "fg-batch-%d.json" % os.getpid())
 NEIGHBOUR = ["isolate", "--guest", UUID2, "--dev", "vif2.0", "--mac", GM, "--closed"]
 
 # What it does, what was done before it
@@ -31,6 +32,7 @@ SCENARIOS = [
     ("isolate again, otherwise", ["isolate", *OTHER], [["isolate", *OPEN]]),
     ("close", ["isolate", *DEVS, "--closed"], [["isolate", *OPEN]]),
     ("open what is closed, beside another guest", ["isolate", *OPEN], [NEIGHBOUR, ["isolate", *DEVS, "--closed"]]),
+    ("a batch of two guests", ["isolate", "--batch", BATCH], []),
     ("release", RELEASE, [["isolate", *OPEN]]),
     ("release, beside another guest", RELEASE, [NEIGHBOUR, ["isolate", *OPEN]]),
 ]
@@ -106,6 +108,24 @@ def failing(tap, d, f, name, argv, before, error):
            "%s: %s at each of %d calls: %d times it says so, and is right" % (name, error, len(statuses), told), bad)
 
 
+def write_batch():
+    with open(BATCH, "w", encoding="ascii") as out:
+        json.dump({"guests": [{"uuid": uuid, "closed": True, "devs": [{"name": dev, "mac": GM}]}
+                              for uuid, dev in ((UUID, "vif1.0"), (UUID2, "vif2.0"))]}, out)
+
+
+def one_transaction(tap, d, f):
+    """However many guests: one message to the kernel begins it, one ends it.  No other program has a part in it."""
+    prepare(f, [])
+    with tempfile.NamedTemporaryFile("r") as log:
+        d.run("env", "ASAN_OPTIONS=detect_leaks=0", "strace", "-f", "-qq", "-o", log.name, "-e",
+              "trace=sendto,sendmsg,execve", FILTER, "isolate", "--batch", BATCH)
+        lines = log.read().splitlines()
+    begun = sum(line.count("NFNL_MSG_BATCH_BEGIN") for line in lines)
+    tap.ok(begun == 1, "two guests of a batch are one transaction", [line[:200] for line in lines])
+    tap.ok(sum("execve(" in line for line in lines) == 1, "the command starts no other program", lines)
+
+
 def cycles(tap):
     """Side by side in several namespaces: most of the time goes into waiting for the kernel's grace periods."""
     worlds, left = [], []
@@ -131,13 +151,15 @@ def main():
     veth(d, "vif2.0", h)
     f = Filter(d)
     tap.section(cycles)
-    if not shutil.which("strace"):
-        tap.ok(True, "killed at each call # SKIP no strace")
-    else:
+    write_batch()
+    try:
+        tap.section(one_transaction, d, f)
         for name, argv, before in SCENARIOS:
             tap.section(killed, d, f, name, argv, before)
-        for k, error in ((1, "ENOBUFS"), (1, "ENOMEM"), (4, "ENOBUFS"), (0, "EINTR")):
+        for k, error in ((1, "ENOBUFS"), (1, "ENOMEM"), (4, "ENOMEM"), (5, "ENOBUFS"), (0, "EINTR")):
             tap.section(failing, d, f, *SCENARIOS[k], error)
+    finally:
+        os.unlink(BATCH)
     tap.done()
 
 

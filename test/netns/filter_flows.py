@@ -209,20 +209,31 @@ def all_ways(net, seconds):
     return running
 
 
+SHARE = 0.2         # of the unfiltered speed, at the least, on a machine that does other work too
+
+
 def full_speed(tap, net):
-    """Segmentation offload, long transfers, the default rate.  They never stop; speeds, without the filter too, are for the record."""
+    """Segmentation offload, long transfers, the default rate.  They never stop, and keep a good part of the speed without the filter (make bench says how much)."""
     free = all_ways(net, 1)
     net.filter.ok("isolate", *GUEST, *KNOWN)
     held = all_ways(net, SECONDS)
     counted = net.filter.counters()
     for (v, name, _, way), f, h in zip(WAYS, free, held):
         resolved = min(counted.get((side, "pass-neighbour" if v else "pass-arp"), 0) for side in ("from", "to"))
-        tap.ok(h.error is None and h.done > 0 and h.pause < STALL and resolved > 0,
+        tap.ok(h.error is None and h.done > 0 and h.pause < STALL and resolved > 0 and h.done / SECONDS > f.done * SHARE,
                "%s: TCP at full speed %s for %.0f s: %.2f Gbit/s (%.2f without), longest pause %.0f ms, link addresses renewed %d times" %
                (name, way, SECONDS, h.done * 8e-9 / SECONDS, f.done * 8e-9, h.pause * 1000, resolved), (h.error, h.done, counted))
     wrong = {k: n for k, n in counted.items() if n and k[1] in ("length", "fragment", "wrong-port", "wrong-mac", "mac-unknown", "ip-options")}
     tap.ok(not wrong, "none of it is dropped but for the rate (%d)" % counted.get(("from", "rate"), 0), wrong)
     net.filter.ok("release", "--guest", UUID)
+
+
+def talk(one, other):
+    for _ in range(5):
+        one.sendall(b"before")
+        other.recv(100)
+        other.sendall(b"answer")
+        one.recv(100)
 
 
 def tracked(tap):
@@ -257,14 +268,14 @@ def tracked(tap):
                 c = socket.create_connection((addr, 443), 5)
             p = s.accept()[0]
             s.close()
-            for _ in range(5):
-                c.sendall(b"before")
-                p.recv(100)
-                p.sendall(b"answer")
-                c.recv(100)
+            talk(c, p)
             ends += [c, p]
         seen = r.run("nft", "list", "table", "ip", "t")
         tap.ok("packets 0 " not in seen, "%s: the host tracks the connections as established" % name, seen)
+        if name == "flowtable":
+            talk(*ends[:2])
+            talk(*ends[2:])
+            tap.ok(r.run("nft", "list", "table", "ip", "t") == seen, "flowtable: they pass it by, no chain counts them any more", seen)
         f.ok(*isolate)
         for s in ends:
             s.sendall(b"after")
