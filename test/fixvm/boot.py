@@ -7,6 +7,7 @@
 import concurrent.futures
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import threading
@@ -118,6 +119,33 @@ def chroot(t):
     vm = t.inspect(b, disk)
     t.equal((vm.kinds(), vm.result()['outcome']), (['hello', 'mounted', 'applies', 'result'], 'not-needed'), 'inspect after: not-needed')
     t.equal(lab.digest(disk), before, 'inspect leaves the disk byte-identical')
+
+
+def odd_payload(t):
+    """What fixgate-fix refuses to put into a payload has no power there either."""
+    def whoami(path):
+        source = 'int main(void) { return geteuid() ? 7 : 0; }'
+        lab.run('sh', '-c', f"echo '#include <unistd.h>\n{source}' | gcc -static -s -O1 -x c -o {path} -")
+        os.chown(path, 1000, 1000)
+        os.chmod(path, 0o6755)
+
+    odd = {'disk': lambda path: os.mknod(path, 0o600 | stat.S_IFBLK, os.makedev(253, 0)),
+           'zero': lambda path: os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 5)),
+           'whoami': whoami, 'leaves': lambda path: os.symlink('../../../../fixgate/job.json', path)}
+    entry = ENTRY + """cd "$FIXGATE_PAYLOAD"
+test -b disk && test -c zero && test -u whoami && test -L leaves && echo all there
+head -c 1 disk >/dev/null 2>&1 || echo no disk
+head -c 1 zero >/dev/null 2>&1 || echo no zero
+set +e
+./whoami
+echo "whoami $?"
+head -c 1 leaves >/dev/null 2>&1 || echo no job
+"""
+    for context in ('chroot', 'outside'):
+        vm = t.boot(t.bundle(entry=entry, odd=odd, context=context, tools=[]), t.disk())
+        t.equal(vm.result()['outcome'], 'verified', f'{context}: verified: {vm.result()["reason"]}')
+        t.equal(vm.output(), ['all there', 'no disk', 'no zero', 'whoami 0', 'no job'],
+                f'{context}: nodes of devices cannot be opened, set-user-ID does nothing, a link that leaves leads nowhere')
 
 
 def outside(t):
@@ -238,7 +266,7 @@ def missing_var(t):
     t.failed(t.inspect(t.bundle(), disk), 'mount', '/var')
 
 
-SCENARIOS = {'chroot': chroot, 'outside': outside, 'entry-fails': entry_fails, 'check-fails': check_fails, 'bad-block': bad_block,
+SCENARIOS = {'chroot': chroot, 'outside': outside, 'odd-payload': odd_payload, 'entry-fails': entry_fails, 'check-fails': check_fails, 'bad-block': bad_block,
              'bad-head': bad_head, 'not-closed': not_closed, 'wrong-token': wrong_token, 'ipv6': ipv6, 'timeout': timeout,
              'not-applicable': not_applicable, 'rpm': rpm, 'two-roots': two_roots, 'missing-var': missing_var}
 
