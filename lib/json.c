@@ -80,6 +80,19 @@ int fg_json_int_opt(const json_t *obj, const char *key, int64_t min, int64_t max
 	return 0;
 }
 
+int fg_json_bool_opt(const json_t *obj, const char *key, bool fallback, bool *out, struct fg_error *err)
+{
+	json_t *value = NULL;
+	int rc = get(obj, key, &value, err);
+
+	if (rc < 0)
+		return rc;
+	if (value && !json_is_boolean(value))
+		return fg_error_set(err, FG_EFORMAT, "'%s' is neither true nor false", key);
+	*out = value ? json_is_true(value) : fallback;
+	return 0;
+}
+
 int fg_json_int(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *out, struct fg_error *err)
 {
 	json_t *value = NULL;

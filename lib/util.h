@@ -96,6 +96,7 @@ int fg_json_object(const json_t *obj, const char *key, json_t **out, struct fg_e
 int fg_json_string_opt(const json_t *obj, const char *key, const char **out, struct fg_error *err) FG_MUST_CHECK;
 int fg_json_int_opt(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t fallback, int64_t *out,
 		    struct fg_error *err) FG_MUST_CHECK;
+int fg_json_bool_opt(const json_t *obj, const char *key, bool fallback, bool *out, struct fg_error *err) FG_MUST_CHECK;
 /* Compact, keys in insertion order; malloc'd. */
 char *fg_json_dump(const json_t *value);
 

@@ -93,7 +93,7 @@ static void on_offered(const char *guest, const char *host, void *arg)
 /* guests: malloc'd array of borrowed strings, NULL for "all". */
 static int offer_read(const json_t *body, struct fg_store_offer_request *r, const char ***guests, struct fg_error *err)
 {
-	bool all = json_is_true(json_object_get(body, "all"));
+	bool all = false;
 	json_t *list = NULL, *item;
 	size_t i;
 	int rc = fg_json_string(body, "fix", &r->fix, err);
@@ -102,9 +102,12 @@ static int offer_read(const json_t *body, struct fg_store_offer_request *r, cons
 		rc = fg_check_fix_id(r->fix, err);
 	if (rc == 0)
 		rc = fg_json_int_opt(body, "version", 0, INT64_MAX, 0, &r->version, err);
+	if (rc == 0)
+		rc = fg_json_bool_opt(body, "all", false, &all, err);
+	if (rc == 0)
+		rc = fg_json_bool_opt(body, "force", false, &r->force, err);
 	if (rc == 0 && all == !!json_object_get(body, "guests"))
 		rc = fg_error_set(err, FG_EFORMAT, "either \"guests\" or \"all\":true");
-	r->force = json_is_true(json_object_get(body, "force"));
 	if (rc < 0 || all)
 		return rc;
 	rc = fg_json_array(body, "guests", OFFER_GUESTS_MAX, &list, err);

@@ -130,10 +130,11 @@ static int numbers_read(const json_t *json, struct fg_plan *plan, struct fg_erro
 		rc = fg_json_int_opt(json, "wait_s", 0, WAIT_MAX_S, 0, &wait_s, err);
 	if (rc == 0)
 		rc = fg_json_int_opt(json, "timeout_s", 0, WAIT_MAX_S, 0, &timeout_s, err);
+	if (rc == 0)
+		rc = fg_json_bool_opt(json, "approval", false, &plan->approval, err);
 	plan->success_pct = (int)pct;
 	plan->wait_ms = wait_s * 1000;
 	plan->timeout_ms = timeout_s * 1000;
-	plan->approval = json_is_true(json_object_get(json, "approval"));
 	return rc;
 }
 

@@ -124,10 +124,10 @@ def digest_when_stopped(scene, tap, name, fix, halt):
     return digest
 
 
-def filter_of(scene, name):
-    """For each netdev that the filter has for the guest: is it closed?"""
+def filter_of(scene, uuid):
+    """For each netdev that the filter has for it (a fix VM has its job's UUID): is it closed?"""
     listed = json.loads(scene.lab.dom0("netback-filter list --json").stdout)
-    return [dev["closed"] for g in listed["guests"] if g["uuid"] == GUESTS[name].uuid for dev in g["devs"]]
+    return [dev["closed"] for g in listed["guests"] if g["uuid"] == uuid for dev in g["devs"]]
 
 
 def byte_identical(scene, tap):
@@ -139,9 +139,9 @@ def byte_identical(scene, tap):
     scene.publish(scene.bundle(hang, run=HANGS, timeout_s=15))
     after = scene.now()
     scene.offer(hang, ["idle1"], force=True)
-    scene.wait_event("idle1", {"fixing"}, 120, fix=hang, after=after)
-    wait_for(lambda: filter_of(scene, "idle1"), 60, "the fix VM's NIC to be filtered")
-    wait_for(lambda: all(filter_of(scene, "idle1") or [False]), 60, "dom0 to close the fix VM's NIC while the entry hangs")
+    job = scene.wait_event("idle1", {"fixing"}, 120, fix=hang, after=after)["job"]
+    wait_for(lambda: filter_of(scene, job), 60, "the fix VM's NIC to be filtered")
+    wait_for(lambda: all(filter_of(scene, job) or [False]), 60, "dom0 to close the fix VM's NIC while the entry hangs")
     tap.ok(not any(e["state"] in END_STATES and e["t"] >= after for e in scene.events_of("idle1", hang)),
            "dom0 has closed the NIC of the fix VM whose entry hangs")
     end = scene.wait_end("idle1", 300, fix=hang, after=after)

@@ -59,6 +59,8 @@ START_TEST(refused)
 		"{\"select\":\"all\",\"windows\":[\"10:60-11:00\"]}",
 		"{\"select\":\"all\",\"wait_s\":\"1\"}",
 		"{\"select\":\"all\",\"unknown\":1}",
+		"{\"select\":\"all\",\"approval\":\"true\"}",
+		"{\"select\":\"all\",\"approval\":1}",
 	};
 
 	for (size_t i = 0; i < FG_COUNT(bad); i++) {
