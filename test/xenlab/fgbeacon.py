@@ -107,10 +107,6 @@ class Beacon:
     def key(self, letter):
         self.lab.dom0(f"echo {letter} >$(xenstore-read /local/domain/$(xl domid {self.name})/console/tty)")
 
-    def connections(self):
-        """How often its first NIC has connected, as dom0's kernel tells."""
-        return int(self.lab.dom0(f"dmesg | grep -c ' {self.vif}: Guest Rx ready'", check=False).stdout)
-
     def reboot(self):
         """From inside; returns when the new domain is there."""
         old = self.domid
