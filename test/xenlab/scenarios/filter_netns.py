@@ -10,7 +10,7 @@ import re
 
 from fgscene import TOP
 
-TAP = re.compile(r"^(not ok|ok)\b[ \t]*\d*[ \t-]*(.*)$")
+TAP = re.compile(r"^(not ok|ok)\b[ \t]*\d*[ \t-]*(.*)$", re.M)
 # Script: its sections, None for all of it.
 TESTS = {
     "filter_state.py": "refusals,verify_sees,recreated,renamed,disturbed",
@@ -35,9 +35,10 @@ def main(lab):
     for script, sections in TESTS.items():
         result = lab.dom0(f"cd /tmp && FG_BIN={HOME}/build/bin FG_SECTIONS={sections} timeout 280 python3 -B "
                           f"{HOME}/test/netns/{script}", check=False, timeout=300)
-        lines = [m for m in map(TAP.match, result.stdout.splitlines()) if m]
-        for m in lines:
-            lab.ok(m[1] == "ok" and "# SKIP" not in m[2], f"dom0: {script[:-3]}: {m[2]}", "see below")
+        lines = list(TAP.finditer(result.stdout))
+        for m, following in zip(lines, lines[1:] + [None]):
+            lab.ok(m[1] == "ok" and "# SKIP" not in m[2], f"dom0: {script[:-3]}: {m[2]}",
+                   result.stdout[m.end():following.start() if following else None])
         if result.returncode or not lines:
             lab.ok(False, f"dom0: {script} ends well", f"exit status {result.returncode}\n{result.stdout[-4000:]}{result.stderr[-2000:]}")
         else:

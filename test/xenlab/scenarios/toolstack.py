@@ -105,7 +105,7 @@ def libvirt_guest(lab):
 
 
 def xl_guest(lab):
-    """The file no longer yields the guest: made from the saved definition, not from the file; its daemon is back."""
+    """The file no longer yields the guest: made from the saved definition, not from the file."""
     tool, definition = save_and_stop(lab, "idle1")
     off = probe(lab, "xl", "find", GUESTS["idle1"].uuid)
     lab.ok(off.ok and off.guests[0]["state"] == "off" and off.guests[0]["domid"] == 0, "idle1, off, is known by its file",
@@ -116,7 +116,6 @@ def xl_guest(lab):
            "idle1 is made from its saved definition", started.text)
     lab.dom0("mv /etc/xen/idle1.cfg.kept /etc/xen/idle1.cfg")
     let_run(lab, "idle1", tool)
-    lab.ok(lab.dom0("pgrep -fc '[b]in/xl create .*idle1.cfg'", check=False).stdout.strip() == "1", "idle1 has its daemon again")
 
 
 def pvh(lab):
