@@ -144,7 +144,8 @@ def test_key_updates(s):
         ok(f.took and f.sent > 100 and f.took >= FIRST_S - 1, f"a flood of key updates is ended after {FIRST_S} s", (f.sent, f.took))
         f.end()
     ok(slowest < LATE_S, "another client is served meanwhile", f"{slowest:.2f} s")
-    ok(grown < 4000 * (4 if SANITIZED else 1), "it cost little memory", f"{grown} KiB")
+    # AddressSanitizer keeps 256 MiB of what was freed.
+    ok(grown < (400000 if SANITIZED else 4000), "it cost little memory", f"{grown} KiB")
 
 
 def test_deaf(s, digest):
