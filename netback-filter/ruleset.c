@@ -133,6 +133,14 @@ void fg_is_not16(struct fg_rule *r, enum fg_source source, uint8_t offset, uint1
 	fg_is_not(r, source, offset, &be, 2);
 }
 
+void fg_bits8(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, uint8_t mask, uint8_t value)
+{
+	struct fg_match *m = add_match(r, source, cmp, offset, &value, 1);
+
+	m->masked = true;
+	m->mask[0] = mask;
+}
+
 void fg_bits16(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, uint16_t mask)
 {
 	uint16_t be = htons(mask), zero = 0;

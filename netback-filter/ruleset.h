@@ -30,6 +30,8 @@ void fg_is_not(struct fg_rule *r, enum fg_source source, uint8_t offset, const v
 void fg_is8(struct fg_rule *r, enum fg_source source, uint8_t offset, uint8_t value);
 void fg_is16(struct fg_rule *r, enum fg_source source, uint8_t offset, uint16_t value);
 void fg_is_not16(struct fg_rule *r, enum fg_source source, uint8_t offset, uint16_t value);
+/* (bits & mask) == value or, with FG_CMP_NEQ, !=.  A match of its own, whatever lies beside it. */
+void fg_bits8(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, uint8_t mask, uint8_t value);
 /* (bits & mask) == 0 or, with FG_CMP_NEQ, != 0 */
 void fg_bits16(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, uint16_t mask);
 void fg_bits32(struct fg_rule *r, enum fg_source source, enum fg_cmp cmp, uint8_t offset, uint32_t mask);

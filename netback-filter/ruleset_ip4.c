@@ -123,9 +123,7 @@ static void ip4_head(struct fg_ruleset *set, enum fg_dir dir)
 	const uint8_t plain = 5; /* header of 20 bytes; the version is checked with the protocol */
 	struct fg_rule *r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 
-	fg_is_not(r, FG_SRC_NET, 0, &plain, 1);
-	r->match[r->n_match - 1].masked = true;
-	r->match[r->n_match - 1].mask[0] = 0x0f;
+	fg_bits8(r, FG_SRC_NET, FG_CMP_NEQ, 0, 0x0f, plain);
 	fg_drop(r, "ip-options");
 	r = fg_rule_add(set, dir, FG_CHAIN_IP4);
 	fg_bits16(r, FG_SRC_NET, FG_CMP_NEQ, IP4_FRAG, 0xbfff); /* all but "don't fragment" */
@@ -226,9 +224,7 @@ static void dhcp_to_guest(const struct fg_filter_guest *g, const uint8_t mac[6],
 			fg_is(r, FG_SRC_NET, IP4_DADDR, &all, 4);
 		} else {
 			const uint8_t group = 0xe0; /* 224/3 */
-			fg_is_not(r, FG_SRC_NET, IP4_DADDR, &group, 1);
-			r->match[r->n_match - 1].masked = true;
-			r->match[r->n_match - 1].mask[0] = group;
+			fg_bits8(r, FG_SRC_NET, FG_CMP_NEQ, IP4_DADDR, group, group);
 		}
 		fg_pass(r, "pass-dhcp");
 	}

@@ -57,9 +57,7 @@ static void not_a_guest4(const struct fg_filter_guest *g, struct fg_ruleset *set
 		uint8_t offset = dir == FG_DIR_FROM_GUEST ? where[w].from : where[w].to;
 		for (size_t i = 0; i < FG_COUNT(nets); i++) {
 			struct fg_rule *r = of_type(set, dir, where[w].type);
-			fg_is8(r, FG_SRC_NET, offset, nets[i].value);
-			r->match[r->n_match - 1].masked = true;
-			r->match[r->n_match - 1].mask[0] = nets[i].mask;
+			fg_bits8(r, FG_SRC_NET, FG_CMP_EQ, offset, nets[i].mask, nets[i].value);
 			fg_drop(r, drop_reason(dir));
 		}
 		for (size_t i = 0; i < n; i++) {

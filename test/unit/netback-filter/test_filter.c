@@ -5,6 +5,7 @@
 #include <netback-filter/args.h>
 #include <netback-filter/guest_json.h>
 #include <netback-filter/rule.h>
+#include <netback-filter/ruleset.h>
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -392,6 +393,22 @@ START_TEST(neighbouring_fields_are_one_match)
 }
 END_TEST
 
+/* Joined with its neighbour a mask of one byte would count for two, and for none of the second. */
+START_TEST(a_mask_is_a_match_of_its_own)
+{
+	struct fg_ruleset set = { 0 };
+	struct fg_rule *r = fg_rule_bare(&set, FG_DIR_FROM_GUEST, FG_CHAIN_IP4);
+
+	fg_is8(r, FG_SRC_NET, 9, 6);
+	fg_bits8(r, FG_SRC_NET, FG_CMP_EQ, 10, 0xf0, 0x40);
+	fg_is8(r, FG_SRC_NET, 11, 7);
+	ck_assert_uint_eq(r->n_match, 3);
+	ck_assert(!r->match[0].masked && r->match[1].masked && !r->match[2].masked);
+	ck_assert(r->match[1].len == 1 && r->match[1].mask[0] == 0xf0 && r->match[1].value[0] == 0x40);
+	fg_ruleset_free(&set);
+}
+END_TEST
+
 /* The kernel's idea of where an IPv6 transport header is can be the sender's: see ruleset_ip6.c. */
 START_TEST(ip6_rules_use_no_transport_header)
 {
@@ -485,7 +502,9 @@ int main(void)
 	tcase_add_test(t, closed_means_closed);
 	tcase_add_test(t, chains_lead_forward);
 	tcase_add_test(t, neighbouring_fields_are_one_match);
+	tcase_add_test(t, a_mask_is_a_match_of_its_own);
 	tcase_add_test(t, neighbouring_fields_are_one_match);
+	tcase_add_test(t, a_mask_is_a_match_of_its_own);
 	tcase_add_test(t, ip6_rules_use_no_transport_header);
 	tcase_add_test(t, reasons);
 	tcase_add_test(t, chain_names);
