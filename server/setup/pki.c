@@ -187,6 +187,38 @@ static int leaf_extensions(X509 *cert, X509 *ca, const struct fg_pki_request *r,
 	return rc;
 }
 
+/* The addresses of another certificate. */
+static int names_copy(X509 *cert, const X509 *from, struct fg_error *err)
+{
+	int at = X509_get_ext_by_NID(from, NID_subject_alt_name, -1);
+
+	if (at < 0)
+		return fg_error_set(err, FG_EFORMAT, "the certificate before has no addresses");
+	return X509_add_ext(cert, X509_get_ext(from, at), -1) == 1 ? 0 : fg_tls_error(err, FG_EFAILED, "addresses");
+}
+
+/* before: the certificate whose addresses it gets if the request has none, or NULL. */
+static int leaf_make(X509 *ca, EVP_PKEY *ca_key, EVP_PKEY *key, const struct fg_pki_request *r, const X509 *before,
+		     X509 **out, struct fg_error *err)
+{
+	auto_cert X509 *cert = NULL;
+	int rc = cert_base(key, r->cn, r->ou, FG_PKI_LEAF_DAYS, &cert, err);
+
+	if (rc == 0 && !add_name(X509_get_subject_name(cert), "serialNumber", r->generation))
+		rc = fg_tls_error(err, FG_EFAILED, "certificate for %s", r->cn);
+	if (rc < 0)
+		return rc;
+	X509_set_issuer_name(cert, X509_get_subject_name(ca));
+	rc = leaf_extensions(cert, ca, r, err);
+	if (rc == 0 && before && r->n_addresses == 0)
+		rc = names_copy(cert, before, err);
+	if (rc == 0 && !X509_sign(cert, ca_key, EVP_sha256()))
+		rc = fg_tls_error(err, FG_EFAILED, "cannot sign");
+	if (rc == 0)
+		*out = FG_TAKE(cert);
+	return rc;
+}
+
 int fg_pki_issue(const char *ca_cert_file, const char *ca_key_file, const struct fg_pki_request *r,
 		 const char *cert_file, const char *key_file, struct fg_error *err)
 {
@@ -199,26 +231,8 @@ int fg_pki_issue(const char *ca_cert_file, const char *ca_key_file, const struct
 	if (rc == 0)
 		rc = key_make(&key, err);
 	if (rc == 0)
-		rc = cert_base(key, r->cn, r->ou, FG_PKI_LEAF_DAYS, &cert, err);
-	if (rc == 0 && !add_name(X509_get_subject_name(cert), "serialNumber", r->generation))
-		rc = fg_tls_error(err, FG_EFAILED, "certificate for %s", r->cn);
-	if (rc < 0)
-		return rc;
-	X509_set_issuer_name(cert, X509_get_subject_name(ca));
-	rc = leaf_extensions(cert, ca, r, err);
-	if (rc == 0 && !X509_sign(cert, ca_key, EVP_sha256()))
-		rc = fg_tls_error(err, FG_EFAILED, "cannot sign");
+		rc = leaf_make(ca, ca_key, key, r, NULL, &cert, err);
 	return rc < 0 ? rc : pair_write(cert, cert_file, key, key_file, err);
-}
-
-/* The addresses of another certificate. */
-static int names_copy(X509 *cert, const X509 *from, struct fg_error *err)
-{
-	int at = X509_get_ext_by_NID(from, NID_subject_alt_name, -1);
-
-	if (at < 0)
-		return fg_error_set(err, FG_EFORMAT, "the certificate before has no addresses");
-	return X509_add_ext(cert, X509_get_ext(from, at), -1) == 1 ? 0 : fg_tls_error(err, FG_EFAILED, "addresses");
 }
 
 int fg_pki_renew(const char *ca_cert_file, const char *ca_key_file, const struct fg_pki_request *r,
@@ -237,15 +251,9 @@ int fg_pki_renew(const char *ca_cert_file, const char *ca_key_file, const struct
 	if (rc == 0 && X509_check_private_key(ca, ca_key) != 1)
 		rc = fg_tls_error(err, FG_EDIFFERS, "%s is not the key of %s", ca_key_file, ca_cert_file);
 	if (rc == 0)
-		rc = cert_base(key, r->cn, r->ou, FG_PKI_LEAF_DAYS, &cert, err);
-	if (rc < 0)
-		return rc;
-	X509_set_issuer_name(cert, X509_get_subject_name(ca));
-	rc = leaf_extensions(cert, ca, r, err);
-	if (rc == 0 && r->n_addresses == 0)
-		rc = names_copy(cert, before, err);
-	if (rc == 0 && (!X509_sign(cert, ca_key, EVP_sha256()) || !bio || PEM_write_bio_X509(bio, cert) != 1))
-		rc = fg_tls_error(err, FG_EFAILED, "cannot sign");
+		rc = leaf_make(ca, ca_key, key, r, before, &cert, err);
+	if (rc == 0 && (!bio || PEM_write_bio_X509(bio, cert) != 1))
+		rc = fg_tls_error(err, FG_EFAILED, "cannot write %s", cert_file);
 	return rc < 0 ? rc : bio_write(bio, cert_file, 0644, err);
 }
 
