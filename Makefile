@@ -141,7 +141,7 @@ check: deps ## all tests: unit, sanitizers, namespaces, the emulated Xen
 	@$(MAKE) --no-print-directory $(JOBS) all tests
 	@test/run --full
 
-check-quick: ## unit and namespace tests (under two minutes)
+check-quick: ## unit, namespace and server tests (four minutes on two CPUs)
 	@$(MAKE) --no-print-directory $(JOBS) all tests
 	@test/run --quick
 

@@ -18,6 +18,7 @@ struct fg_reach {
 
 int fg_reach_find(const struct fg_agent_config *config, const char *bridge, struct fg_reach *out,
 		  struct fg_error *err) FG_MUST_CHECK;
+
 /* dom0's way to an address.  Zero where there is no such thing. */
 struct fg_reach_route {
 	unsigned oif;

@@ -2,8 +2,8 @@
 /*
  * Does dom0 route for a guest (vif-route), so that dom0's end of its NIC is its only neighbour?
  * Seen by the kernel: no netdev of the guest is a port of a bridge or switch, and dom0's route to an address of the guest
- * leads to one.  What the definition says of a bridge is not asked: libxl names xenbr0 for all.  Before the hot-plug script has run, and while the guest is off, there is no route: then it is not known,
- * and an earlier answer stands.
+ * leads to one.  What the definition says of a bridge is not asked: libxl names xenbr0 for all.  Before the hot-plug script has
+ * run, and while the guest is off, there is no route: then it is not known, and an earlier answer stands.
  */
 #ifndef FG_ISOLATE_ROUTED_H
 #define FG_ISOLATE_ROUTED_H
