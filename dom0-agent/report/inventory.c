@@ -11,7 +11,7 @@
 
 #include <arpa/inet.h>
 
-#define SETTLE_MS 500 /* events come in bunches */
+#define SETTLE_MS 1000 /* events come in bunches */
 #define AGAIN_MS 15000
 
 struct fg_list {

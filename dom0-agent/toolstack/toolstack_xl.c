@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "dom0-agent/toolstack/child.h"
+#include "dom0-agent/toolstack/pace.h"
 #include "dom0-agent/toolstack/xl_daemon.h"
 #include "dom0-agent/toolstack/xl_private.h"
 #include "lib/log.h"
@@ -44,23 +45,25 @@ void xl_op_in(struct xl_op *op, uint32_t ms)
 
 /*----- open, close -----*/
 
-static void notify_fired(evutil_socket_t fd, short what, void *arg)
+/*
+ * A domain that is being made or taken down changes xenstore a hundred times in a few seconds, and each look at the guests asks
+ * for the whole configuration of each: without a pace the agent did nothing else meanwhile.  A NIC need not wait for this:
+ * vif-fixgate and the guard see it for themselves.
+ */
+#define EVENT_GAP_MS 500
+
+static void tell_change(void *arg)
 {
 	struct xl_ts *ts = arg;
 
-	(void)fd;
-	(void)what;
 	ts->cfg.on_event(ts->cfg.event_arg, (struct fg_toolstack *)ts, NULL);
 }
 
-/* Many changes in one turn of the loop are one event. */
 static void something_changed(void *arg)
 {
 	struct xl_ts *ts = arg;
-	const struct timeval soon = { 0, 0 };
 
-	if (!evtimer_pending(ts->notify, NULL))
-		evtimer_add(ts->notify, &soon);
+	fg_pace_changed(ts->changes);
 }
 
 static void xl_close(struct fg_toolstack *opaque)
@@ -80,8 +83,7 @@ static void xl_close(struct fg_toolstack *opaque)
 	for (size_t i = 0; i < FG_COUNT(ts->watches); i++)
 		fg_xs_unwatch(ts->watches[i]);
 	fg_xs_close(ts->xs);
-	if (ts->notify)
-		event_free(ts->notify);
+	fg_pace_free(ts->changes);
 	xl_files_free(ts);
 	free((char *)ts->cfg.state_dir);
 	free(ts);
@@ -99,8 +101,7 @@ static int xl_open(const struct fg_toolstack_config *config, struct fg_toolstack
 	int rc = fg_xl_open(config->base, &ts->xl, err);
 	if (rc == 0)
 		rc = fg_xs_open(config->base, &ts->xs, err);
-	if (rc == 0)
-		ts->notify = evtimer_new(config->base, notify_fired, ts);
+	ts->changes = fg_pace_new(config->base, EVENT_GAP_MS, tell_change, ts);
 	for (size_t i = 0; rc == 0 && config->on_event && i < FG_COUNT(paths); i++)
 		rc = fg_xs_watch(ts->xs, paths[i], something_changed, ts, &ts->watches[i], err);
 	if (rc < 0) {

@@ -44,7 +44,7 @@ struct xl_ts {
 	struct fg_xl *xl;
 	struct fg_xs *xs;
 	struct fg_xs_watch *watches[5];
-	struct event *notify;
+	struct fg_pace *changes;
 	LIST_HEAD(xl_op_list, xl_op) ops;
 	LIST_HEAD(xl_file_list, xl_file) files;
 	LIST_HEAD(xl_owned_list, xl_owned) owned;
