@@ -82,7 +82,7 @@ class Beacon:
         self.mac = f"00:16:3e:99:00:{number}"
         self.ip4, self.ip6 = f"10.99.0.{number}", f"fd00:99::{number}"
         self.who = {self.mac, self.ip4, self.ip6}
-        self.extra = f"console=hvc0 quiet norandmaps net.ifnames=0 beacon={self.ip4},{self.ip6},{FORBIDDEN_MAC},{FORBIDDEN4},{FORBIDDEN6}"
+        self.extra = f"console=hvc0 quiet norandmaps mitigations=off init_on_alloc=0 net.ifnames=0 beacon={self.ip4},{self.ip6},{FORBIDDEN_MAC},{FORBIDDEN4},{FORBIDDEN6}"
 
     # --- its life -------------------------------------------------------------------------------------------------
 

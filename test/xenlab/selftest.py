@@ -214,8 +214,40 @@ def flip(out):
         f.write(bytes([byte ^ 1]))
 
 
+# --- the digest of a disk -----------------------------------------------------------------------------------------------
+
+def disk(path, size, *pieces):
+    """A sparse file: (offset, bytes) each written, also if they are zeros."""
+    with open(path, "wb") as f:
+        for at, data in pieces:
+            f.seek(at)
+            f.write(data)
+        f.truncate(size)
+    return subprocess.run([sys.executable, os.path.join(HERE, "diskdigest.py"), path], check=True, stdout=subprocess.PIPE,
+                          text=True).stdout.strip()
+
+
+def digests(folder):
+    path, mib = os.path.join(folder, "disk"), 1 << 20
+    size, text = 8 * mib, b"x" * 5000
+    base = disk(path, size, (3 * mib + 70000, text))
+    ok(disk(path, size, (3 * mib + 70000, text)) == base, "digest: the same disk, the same digest")
+    ok(disk(path, size, (0, bytes(2 * mib)), (3 * mib + 70000, text)) == base, "digest: zeros are what a hole is")
+    ok(disk(path, size, (3 * mib, bytes(70000) + text)) == base, "digest: also in the block that has data")
+    for name, other in (("a byte that is another", [(3 * mib + 70000, b"y" + text[1:])]),
+                        ("the same data a block later", [(3 * mib + 70000 + 65536, text)]),
+                        ("one byte in what was a hole", [(3 * mib + 70000, text), (6 * mib + 1, b"\1")]),
+                        ("one byte in the last one", [(3 * mib + 70000, text), (size - 1, b"\1")]),
+                        ("data that is gone", [])):
+        ok(disk(path, size, *other) != base, f"digest: {name} is seen")
+    ok(disk(path, size + 512, (3 * mib + 70000, text)) != base, "digest: a longer disk is seen")
+    ok(disk(path, 0) == disk(path, 0), "digest: a file of nothing has one")
+
+
 lossless()
 dead_and_silent()
+with tempfile.TemporaryDirectory(prefix="fixgate-selftest-", dir="/var/tmp") as disk_folder:
+    digests(disk_folder)
 with tempfile.TemporaryDirectory(prefix="fixgate-selftest-") as signed_folder:
     bundle(signed_folder)
     main_job(signed_folder)

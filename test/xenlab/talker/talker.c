@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 enum { TCP_PORT = 7700, UDP_PORT = 7701, NEIGHBOUR_PORT = 7702, COMMAND_PORT = 7799 };
-enum { TICK_MS = 100, TICKS_PER_SECOND = 10, CONNECT_MS = 3000, RETRY_MS = 1000, TCP_STUCK_MS = 10000 };
+enum { TICK_MS = 250, TICKS_PER_SECOND = 4, CONNECT_MS = 3000, RETRY_MS = 1000, TCP_STUCK_MS = 10000 };
 enum { MAX_FLOWS = 32, MAX_PEERS = 32, LINE = 160 };
 
 struct flow { /* something sent by datagram */
