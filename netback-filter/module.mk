@@ -26,7 +26,8 @@ fuzz-filter: $(addprefix $(O)/fuzz/,$(filter_fuzz_targets)) ## fuzz the filter's
 
 $(eval $(call unit_test,unit/netback-filter/test_owner,test/unit/netback-filter/test_owner.c,fgfilter fixgate,jansson))
 QUICK_TESTS += test/netns/filter_frames.py test/netns/filter_state.py test/netns/filter_flows.py \
-	test/netns/filter_random.py test/netns/filter_crash.py test/netns/filter_index.py test/netns/filter_routed.py test/netns/vif_fixgate.py test/netns/restore.py
+	test/netns/filter_random.py test/netns/filter_crash.py test/netns/filter_index.py test/netns/filter_routed.py test/netns/vif_fixgate.py test/netns/restore.py \
+	test/netns/kernel_facts.py
 EXTRA += $(O)/bin/vif-fixgate
 
 $(O)/bin/vif-fixgate: netback-filter/vif-fixgate

@@ -214,6 +214,31 @@ def test_blobs(s, data, digest):
     same(b"".join(bodies), data[:20], "many ranges over one connection")
 
 
+def test_beyond_4_gib(s, data, digest):
+    """The published file grows to 5 GiB, as a hole but for its end: what counts here is only where bytes come from."""
+    file = os.path.join(s.dir, "blobs", digest)
+    mark, at, size = b"beyond", (1 << 32) + 12345, (5 << 30) + 7
+    with open(file, "r+b") as f:
+        f.truncate(size)
+        f.seek(at)
+        f.write(mark)
+    try:
+        for value, first, last, body in (
+                (f"{at}-{at + 5}", at, at + 5, mark), (f"{at - 2}-{at + 1}", at - 2, at + 1, b"\0\0" + mark[:2]),
+                (f"{(1 << 32) - 2}-{(1 << 32) + 1}", (1 << 32) - 2, (1 << 32) + 1, bytes(4)), ("-7", size - 7, size - 1, bytes(7)),
+                (f"{size - 3}-{1 << 62}", size - 3, size - 1, bytes(3)), ("0-3", 0, 3, data[:4])):
+            answer = s.call(AGENT, "GET", "/v1/blobs/" + digest, headers={"Range": "bytes=" + value})
+            ok(answer.status == 206 and answer.body == body and answer.headers["Content-Range"] == f"bytes {first}-{last}/{size}",
+               f"Range {value} of 5 GiB", (answer.status, answer.headers.get("Content-Range"), answer.body[:20]))
+        head = s.call(AGENT, "HEAD", "/v1/blobs/" + digest)
+        same(head.headers["Content-Length"], str(size), "HEAD of 5 GiB")
+        same(s.call(AGENT, "GET", "/v1/blobs/" + digest, headers={"Range": f"bytes={size}-"}).status, 416, "a range behind its end is 416")
+    finally:
+        with open(file, "r+b") as f:
+            f.truncate(0)
+            f.write(data)
+
+
 def test_tokens(s, data, digest, second):
     def token(uuid=WEB1, name=digest, who=AGENT):
         return s.call(who, "POST", "/v1/tokens", {"job": "job-1", "guest": uuid, "digest": name})
@@ -491,6 +516,7 @@ def tests(s):
     test_inventory(s)
     data, digest = test_publish(s)
     test_blobs(s, data, digest)
+    test_beyond_4_gib(s, data, digest)
     second_path, _, second = bundle(s.work, "fix-2")
     s.admin("publish", second_path)
     test_offers(s)

@@ -202,6 +202,52 @@ def test_full(work):
         subprocess.run(["umount", "-l", small], check=False)
 
 
+def test_backup_without_room(s):
+    """The backup's disk is full: it fails, leaves nothing, and what was there before is what it was."""
+    disk = os.path.join(s.work, "backups")
+    os.makedirs(disk)
+    if os.getuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "fixgate-test", disk], check=False).returncode:
+        ok(True, "a backup without room # SKIP no mount here")
+        return
+    file = os.path.join(disk, "b")
+    try:
+        run("fixgate-admin", "--dir", s.dir, "backup", file)
+        with open(file, "rb") as f:
+            before = f.read()
+        fill(os.path.join(disk, "ballast"))
+        done = run("fixgate-admin", "--dir", s.dir, "backup", file, check=False)
+        with open(file, "rb") as f:
+            same(f.read() == before, True, "a backup without room: the older one is what it was")
+        same((done.returncode, sorted(os.listdir(disk))), (14, ["b", "ballast"]), "it fails and leaves nothing")
+        ok("full" in done.stderr or "space" in done.stderr, "and says why", done.stderr)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_backup_under_load(s):
+    """Each is of one moment: whole, and with at least what was acknowledged before it began; an older one is not replaced by half."""
+    found = reporters(s, "backup")
+    file = os.path.join(s.work, "under-load")
+    short, moved = [], True
+    for i in range(4):
+        moved = moved and progress(found, 40)
+        before = {r.who: r.acked for r in found}
+        run("fixgate-admin", "--dir", s.dir, "backup", file + str(i))
+        with contextlib.closing(sqlite3.connect(file + str(i))) as db:
+            whole_copy = db.execute("PRAGMA integrity_check").fetchall()
+            have = dict(db.execute("SELECT h.name, COUNT(*) FROM report r JOIN journal j ON j.id = r.journal_id JOIN host h"
+                                   " ON h.id = j.host_id WHERE j.name = 'backup' GROUP BY h.name"))
+            top = dict(db.execute("SELECT h.name, MAX(r.seq) FROM report r JOIN journal j ON j.id = r.journal_id JOIN host h"
+                                  " ON h.id = j.host_id WHERE j.name = 'backup' GROUP BY h.name"))
+        if whole_copy != [("ok",)] or have != top or any(have.get(who, 0) < n for who, n in before.items()):
+            short.append((i, whole_copy, before, have, top))
+    ok(moved, "reports go on while backups are made")
+    same(short, [], "each of four backups under load is whole, without a gap, and has all that was acknowledged before")
+    for r in found:
+        r.end()
+    check(s, found, "backup", "backups under load")
+
+
 def acknowledged(lines):
     """Of the system calls on database and connections, process by process: what each acknowledgement came after."""
     done, found = {}, []
@@ -354,6 +400,8 @@ def tests(s):
     test_reload(s)
     test_locked(s)
     test_synced(s)
+    test_backup_under_load(s)
+    test_backup_without_room(s)
     test_restore(s)
     test_missing(s)
     test_health(s)

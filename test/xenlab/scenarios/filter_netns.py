@@ -13,13 +13,15 @@ from fgscene import TOP
 TAP = re.compile(r"^(not ok|ok)\b[ \t]*\d*[ \t-]*(.*)$", re.M)
 # Script: its sections, None for all of it.
 TESTS = {
+    "kernel_facts.py": "tags,order,priorities,inet",
     "filter_state.py": "refusals,verify_sees,recreated,renamed,disturbed",
     "filter_flows.py": "open_connections,tracked",
     "filter_frames.py": "flows_before,outward,inward,hardware_tags",
     "restore.py": "never_the_hosts,units",
     "guard.py": "appearing,known_by_others,renamed,namespaces_and_bridges,rules",
 }
-MODULES = ("veth", "dummy", "bonding", "act_vlan", "cls_matchall", "sch_ingress", "nf_flow_table", "nft_flow_offload", "br_netfilter")
+MODULES = ("veth", "dummy", "bonding", "act_vlan", "cls_matchall", "sch_ingress", "nf_flow_table", "nft_flow_offload", "br_netfilter",
+           "8021q")
 HOME = "/root/tests"
 
 
