@@ -284,6 +284,27 @@ static int do_merge(struct call *call, struct fg_error *err)
 	return rc;
 }
 
+/* What a process that was killed has left of writing .merging (fg_file_write_durable): they say nothing. */
+static int halves_remove(const struct call *call, struct fg_error *err)
+{
+	const char *name = strrchr(call->merging, '/') + 1;
+	size_t len = strlen(name);
+	DIR *d = opendir(call->layers->dir);
+	int rc = 0;
+
+	if (!d && errno != ENOENT)
+		return fg_error_errno(err, FG_EUNREACHABLE, errno, "%s", call->layers->dir);
+	for (struct dirent *entry; d && rc == 0 && (entry = readdir(d));) {
+		if (strncmp(entry->d_name, name, len) != 0 || entry->d_name[len] != '.')
+			continue;
+		if (unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT)
+			rc = fg_error_errno(err, FG_EIO, errno, "cannot remove %s", entry->d_name);
+	}
+	if (d)
+		closedir(d);
+	return rc;
+}
+
 static int do_drop(struct call *call, struct fg_error *err)
 {
 	bool begun = false, done = there(call->merged);
@@ -297,6 +318,8 @@ static int do_drop(struct call *call, struct fg_error *err)
 		return fg_error_set(err, FG_EHELD, "layer %s: the merge of this job has begun, it cannot be undone",
 				    call->name);
 	rc = unmap(call, err);
+	if (rc == 0)
+		rc = halves_remove(call, err);
 	if (rc == 0)
 		rc = fg_file_remove_durable(call->store, err);
 	if (rc == 0 && done)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A device mapper that cannot be asked: the layer may still be in use, and nothing is merged or removed. */
+/* A device mapper that cannot be asked: the layer may still be in use, and nothing is merged or removed.  And what a killed
+ * process has left. */
 #include "dom0-agent/fix/layer.h"
 #include "dom0-agent/fix/layer_dm_device.h"
 #include "lib/util.h"
@@ -150,6 +151,24 @@ START_TEST(without_a_mapper_no_device_is_left)
 }
 END_TEST
 
+/* Killed between the file and its name: the next drop takes it along, and nothing of another disk or job. */
+START_TEST(half_a_marker_is_not_left)
+{
+	char half[112], others[2][112];
+
+	snprintf(half, sizeof(half), "%s.kuWynH", merging);
+	snprintf(others[0], sizeof(others[0]), "%s/" JOB "-xvdaa.merging.kuWynH", dir);
+	snprintf(others[1], sizeof(others[1]), "%s/f19a0000-0000-4000-8000-0000000000ab-xvda.merging", dir);
+	ck_assert_int_eq(fg_file_write_durable(half, "hal", 3, 0600, NULL), 0);
+	for (size_t i = 0; i < FG_COUNT(others); i++)
+		ck_assert_int_eq(fg_file_write_durable(others[i], "x", 1, 0600, NULL), 0);
+	ck_assert_int_eq(run(false), 0);
+	ck_assert(access(half, F_OK) < 0);
+	for (size_t i = 0; i < FG_COUNT(others); i++)
+		ck_assert(access(others[i], F_OK) == 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("layer_dm");
@@ -158,6 +177,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, mapper_that_cannot_be_asked_stops_merge_and_drop, 0, 4);
 	tcase_add_loop_test(tc, without_a_mapper_no_device_is_left, 0, 2);
+	tcase_add_test(tc, half_a_marker_is_not_left);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
