@@ -3,13 +3,16 @@
 """Real flows through the kernel's own stacks: what must go on goes on, what was open is cut in the same instant."""
 import os
 import select
+import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nslib import UUID, Filter, Ns, Tap, need_root  # noqa: E402
+from nslib import UUID, Filter, Ns, Raw, Tap, need_root  # noqa: E402
 
 GM, SM, OM = "02:00:00:00:00:01", "02:00:00:00:00:09", "02:00:00:00:00:03"
 HOSTS = {"guest": ("10.0.0.2", "2001:db8::2", GM), "server": ("10.0.0.1", "2001:db8::1", SM),
@@ -19,6 +22,7 @@ GUEST = ["--guest", UUID, "--dev", "vif1.0", "--mac", GM, "--ip", "10.0.0.2", "-
          "--server", "10.0.0.1:443", "--server", "[2001:db8::1]:443"]
 KNOWN = ["--server-mac", SM]
 SECONDS = float(os.environ.get("FG_FLOW_SECONDS", "2"))  # of the transfers at full speed; 60 in test/run --full
+BUSYBOX = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "build/fixvm/busybox/bin/busybox")
 STALL = 10  # seconds without a byte that are too long
 
 
@@ -289,6 +293,92 @@ def tracked(tap):
         r.run("nft", "delete", "table", "ip", "t")
 
 
+class Dhcp:
+    """busybox' client in the guest, its servers at the server and, with another address to give, at the other host."""
+
+    def __init__(self, net, work):
+        self.net, self.work, self.events, self.client = net, work, os.path.join(work, "events"), None
+        self.script = os.path.join(work, "script")
+        with open(self.script, "w", encoding="ascii") as f:
+            f.write('#!/bin/sh\necho "$1 $ip" >>%s\n' % self.events)
+        os.chmod(self.script, 0o755)
+        open(self.events, "w", encoding="ascii").close()
+        self.servers = [self.serve("other", "10.0.0.77")]
+
+    def start(self, host, *argv):
+        return subprocess.Popen(["ip", "netns", "exec", self.net.ns[host].name, BUSYBOX, *argv], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def serve(self, host, give):
+        base = os.path.join(self.work, host)
+        open(base + ".leases", "w", encoding="ascii").close()
+        with open(base + ".conf", "w", encoding="ascii") as f:
+            f.write("start %s\nend %s\ninterface eth0\nlease_file %s.leases\npidfile %s.pid\noption lease 3600\noption subnet "
+                    "255.255.255.0\nstatic_lease %s %s\n" % (give, give, base, base, GM, give))
+        return self.start(host, "udhcpd", "-f", base + ".conf")
+
+    def ask(self, *argv):
+        return self.start("guest", "udhcpc", "-f", "-i", "eth0", "-s", self.script, "-T", "1", *argv)
+
+    def wait(self, event, seconds=40):
+        deadline = time.monotonic() + seconds
+        while event not in self.seen() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return event in self.seen()
+
+    def seen(self):
+        with open(self.events, encoding="ascii") as f:
+            return f.read().splitlines()
+
+    def end(self):
+        for p in [self.client, *self.servers]:
+            if p:
+                p.kill()
+                p.wait()
+
+
+def dropped_to_guest(net):
+    return sum(n for (side, why), n in net.filter.counters().items() if side == "to" and not why.startswith("pass-"))
+
+
+def dhcp(tap, net):
+    with tempfile.TemporaryDirectory(prefix="fg-dhcp-") as work:
+        d = Dhcp(net, work)
+        try:
+            tap.ok(d.ask("-q", "-t", "20").wait(60) == 0 and "bound 10.0.0.77" in d.seen(), "DHCP: before the isolation any server is heard", d.seen())
+            d.servers.append(d.serve("server", "10.0.0.2"))
+            open(d.events, "w", encoding="ascii").close()
+            net.filter.ok("isolate", *GUEST, *KNOWN)
+            tap.ok(d.ask("-n", "-q", "-t", "2").wait(60) != 0 and not [e for e in d.seen() if e.startswith("bound")],
+                   "DHCP that is not asked for: no lease", d.seen())
+            net.filter.ok("isolate", *GUEST, *KNOWN, "--dhcp", "10.0.0.1")
+            there = Raw(net.ns["other"], "eth0")
+            d.client = d.ask("-t", "20")
+            tap.ok(d.wait("bound 10.0.0.2"), "DHCP: a client of the guest gets a lease of the named server", d.seen())
+            before = net.filter.counters()
+            net.forget_neighbours()
+            d.client.send_signal(signal.SIGUSR1)
+            tap.ok(d.wait("renew 10.0.0.2"), "DHCP: and renews it, by a packet to the server alone", d.seen())
+            after = net.filter.counters()
+            tap.ok(all(after.get(k, 0) > before.get(k, 0) for k in (("from", "pass-dhcp"), ("to", "pass-dhcp"))),
+                   "DHCP: the renewal is counted both ways", after)
+            asked = [f for f in there.pending() if f[6:12] == bytes.fromhex(GM.replace(":", "")) and f[12:14] == b"\x08\0"]
+            tap.ok(not asked, "DHCP: where the server's MAC is known nobody else is asked", [f.hex() for f in asked])
+            tap.ok(d.client.poll() is None, "DHCP: the client lives")
+            net.filter.ok("release", "--guest", UUID)
+            net.filter.ok("isolate", *GUEST, "--dhcp", "10.0.0.1")
+            open(d.events, "w", encoding="ascii").close()
+            tap.ok(d.ask("-q", "-t", "20").wait(60) == 0 and "bound 10.0.0.2" in d.seen(), "DHCP: where it is not all are asked", d.seen())
+            deadline = time.monotonic() + 20     # its answer may come later than the other's
+            while not dropped_to_guest(net) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            tap.ok(dropped_to_guest(net) and not [e for e in d.seen() if "10.0.0.77" in e],
+                   "DHCP: the other server has answered too, and is not heard", (net.filter.counters(), d.seen()))
+        finally:
+            d.end()
+            net.filter("release", "--guest", UUID)
+
+
 def main():
     need_root()
     tap = Tap(__file__)
@@ -297,6 +387,7 @@ def main():
     tap.section(open_connections, net)
     tap.section(neighbours, net)
     tap.section(full_speed, net)
+    tap.section(dhcp, net)
     tap.section(tracked)
     del keep
     tap.done()
