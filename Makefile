@@ -15,12 +15,22 @@
 O ?= build
 PREFIX ?= /usr
 DESTDIR ?=
-CC ?= gcc
+ifneq ($(filter default undefined,$(origin CC)),)
+CC := $(if $(shell command -v ccache),ccache )gcc
+endif
 CFLAGS ?= -O2 -g
 SANITIZE ?=
 DEVELOPER ?= $(if $(wildcard .git),1,0)
 PYTHON ?= /usr/bin/python3
 VERSION := 0.1.0
+
+# Objects that any checkout has made, beside the lab's image.
+CACHE := $(or $(FIXGATE_CACHE),/var/cache/fixgate)
+ifneq ($(shell mkdir -p $(CACHE)/ccache 2>/dev/null && test -w $(CACHE)/ccache && echo yes),)
+export CCACHE_DIR ?= $(CACHE)/ccache
+endif
+export CCACHE_BASEDIR ?= $(CURDIR)
+export CCACHE_NOHASHDIR ?= 1
 
 ifneq ($(V),1)
 Q := @
