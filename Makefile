@@ -24,9 +24,9 @@ DEVELOPER ?= $(if $(wildcard .git),1,0)
 PYTHON ?= /usr/bin/python3
 VERSION := 0.1.0
 
-# Objects that any checkout has made, beside the lab's image.
+# Objects that any checkout has made, beside the lab's image, where ccache is there and we may write.
 CACHE := $(or $(FIXGATE_CACHE),/var/cache/fixgate)
-ifneq ($(shell mkdir -p $(CACHE)/ccache 2>/dev/null && test -w $(CACHE)/ccache && echo yes),)
+ifneq ($(shell command -v ccache >/dev/null && mkdir -p $(CACHE)/ccache 2>/dev/null && test -w $(CACHE)/ccache && echo yes),)
 export CCACHE_DIR ?= $(CACHE)/ccache
 endif
 export CCACHE_BASEDIR ?= $(CURDIR)
@@ -103,7 +103,8 @@ endef
 # Scripts that print TAP: QUICK_TESTS run in check-quick and check, LAB_TESTS (scenarios on the emulated Xen) in check only.
 # SLOW_TESTS, of those and of the unit tests, are left to check: each takes more than 15 s of a quiet machine.
 SLOW_TESTS := test/netns/filter_index.py test/netns/filter_crash.py test/netns/filter_state.py test/netns/vif_fixgate.py \
-	test/server/deadlines.py test/unit/server/bundle/fixgate_fix.py test/net/catalogue.py crash/crash_sweep
+	test/server/deadlines.py test/unit/server/bundle/fixgate_fix.py test/net/catalogue.py test/net/hostile.py test/server/clock.py \
+	crash/crash_sweep unit/lib/bundle/test_version
 QUICK_TESTS := test/readme.py test/xenlab/selftest.py
 LAB_TESTS := $(addprefix test/xenlab/scenarios/,main_job.py faults.py crash.py service.py filter.py filter_netns.py)
 PROGRAMS :=

@@ -84,7 +84,8 @@ typedef void fg_ts_guest_cb(void *arg, int rc, const struct fg_guest *guest, con
 typedef void fg_ts_text_cb(void *arg, int rc, const char *text, const struct fg_error *err);
 /* Each rung as it is tried: "shutdown requested", "no answer in 60 s: power button", "destroyed"… */
 typedef void fg_ts_step_cb(void *arg, const char *what);
-/* A domain of any guest came, went or changed: look again.  uuid may be NULL: not known which. */
+/* A domain of any guest came, went or changed: look again.  uuid may be NULL: not known which.  Of changes that follow each
+ * other closely xl tells the first at once and the rest together (pace.h). */
 typedef void fg_ts_event_cb(void *arg, struct fg_toolstack *ts, const char *uuid);
 
 struct fg_toolstack_config {

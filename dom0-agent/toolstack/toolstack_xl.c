@@ -48,7 +48,7 @@ void xl_op_in(struct xl_op *op, uint32_t ms)
 /*
  * A domain that is being made or taken down changes xenstore a hundred times in a few seconds, and each look at the guests asks
  * for the whole configuration of each: without a pace the agent did nothing else meanwhile.  A NIC need not wait for this:
- * vif-fixgate and the guard see it for themselves.
+ * vif-fixgate and the guard see it for themselves.  A device that is passed through to an isolated guest is told of this much later.
  */
 #define EVENT_GAP_MS 500
 

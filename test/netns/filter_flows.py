@@ -297,17 +297,18 @@ class Dhcp:
     """busybox' client in the guest, its servers at the server and, with another address to give, at the other host."""
 
     def __init__(self, net, work):
-        self.net, self.work, self.events, self.client = net, work, os.path.join(work, "events"), None
+        self.net, self.work, self.events, self.started = net, work, os.path.join(work, "events"), []
         self.script = os.path.join(work, "script")
         with open(self.script, "w", encoding="ascii") as f:
             f.write('#!/bin/sh\necho "$1 $ip" >>%s\n' % self.events)
         os.chmod(self.script, 0o755)
         open(self.events, "w", encoding="ascii").close()
-        self.servers = [self.serve("other", "10.0.0.77")]
+        self.serve("other", "10.0.0.77")
 
     def start(self, host, *argv):
-        return subprocess.Popen(["ip", "netns", "exec", self.net.ns[host].name, BUSYBOX, *argv], stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.started.append(subprocess.Popen(["ip", "netns", "exec", self.net.ns[host].name, BUSYBOX, *argv],
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        return self.started[-1]
 
     def serve(self, host, give):
         base = os.path.join(self.work, host)
@@ -315,7 +316,7 @@ class Dhcp:
         with open(base + ".conf", "w", encoding="ascii") as f:
             f.write("start %s\nend %s\ninterface eth0\nlease_file %s.leases\npidfile %s.pid\noption lease 3600\noption subnet "
                     "255.255.255.0\nstatic_lease %s %s\n" % (give, give, base, base, GM, give))
-        return self.start(host, "udhcpd", "-f", base + ".conf")
+        self.start(host, "udhcpd", "-f", base + ".conf")
 
     def ask(self, *argv):
         return self.start("guest", "udhcpc", "-f", "-i", "eth0", "-s", self.script, "-T", "1", *argv)
@@ -331,10 +332,9 @@ class Dhcp:
             return f.read().splitlines()
 
     def end(self):
-        for p in [self.client, *self.servers]:
-            if p:
-                p.kill()
-                p.wait()
+        for p in self.started:
+            p.kill()
+            p.wait()
 
 
 def dropped_to_guest(net):
@@ -345,26 +345,28 @@ def dhcp(tap, net):
     with tempfile.TemporaryDirectory(prefix="fg-dhcp-") as work:
         d = Dhcp(net, work)
         try:
-            tap.ok(d.ask("-q", "-t", "20").wait(60) == 0 and "bound 10.0.0.77" in d.seen(), "DHCP: before the isolation any server is heard", d.seen())
-            d.servers.append(d.serve("server", "10.0.0.2"))
+            tap.ok(d.ask("-q", "-t", "20").wait(60) == 0 and "bound 10.0.0.77" in d.seen(),
+                   "DHCP: before the isolation any server is heard", d.seen())
+            d.serve("server", "10.0.0.2")
             open(d.events, "w", encoding="ascii").close()
             net.filter.ok("isolate", *GUEST, *KNOWN)
             tap.ok(d.ask("-n", "-q", "-t", "2").wait(60) != 0 and not [e for e in d.seen() if e.startswith("bound")],
                    "DHCP that is not asked for: no lease", d.seen())
             net.filter.ok("isolate", *GUEST, *KNOWN, "--dhcp", "10.0.0.1")
             there = Raw(net.ns["other"], "eth0")
-            d.client = d.ask("-t", "20")
+            client = d.ask("-t", "20")
             tap.ok(d.wait("bound 10.0.0.2"), "DHCP: a client of the guest gets a lease of the named server", d.seen())
             before = net.filter.counters()
             net.forget_neighbours()
-            d.client.send_signal(signal.SIGUSR1)
-            tap.ok(d.wait("renew 10.0.0.2"), "DHCP: and renews it, by a packet to the server alone", d.seen())
+            client.send_signal(signal.SIGUSR1)
+            tap.ok(d.wait("renew 10.0.0.2"), "DHCP: and renews it", d.seen())
             after = net.filter.counters()
             tap.ok(all(after.get(k, 0) > before.get(k, 0) for k in (("from", "pass-dhcp"), ("to", "pass-dhcp"))),
                    "DHCP: the renewal is counted both ways", after)
             asked = [f for f in there.pending() if f[6:12] == bytes.fromhex(GM.replace(":", "")) and f[12:14] == b"\x08\0"]
+            there.close()
             tap.ok(not asked, "DHCP: where the server's MAC is known nobody else is asked", [f.hex() for f in asked])
-            tap.ok(d.client.poll() is None, "DHCP: the client lives")
+            tap.ok(client.poll() is None, "DHCP: the client lives")
             net.filter.ok("release", "--guest", UUID)
             net.filter.ok("isolate", *GUEST, "--dhcp", "10.0.0.1")
             open(d.events, "w", encoding="ascii").close()

@@ -18,6 +18,9 @@ IPV4, ARP, VLAN, SVLAN, MARK = 0x0800, 0x0806, 0x8100, 0x88a8, 0x88b5
 TAG, PRIORITY, OUTER_TAG = (VLAN, 5), (VLAN, 0), (SVLAN, 7)
 DEV = "vif1.0"
 
+# Only frames to one of the two are ours: the stacks of the namespaces send group frames of their own.
+# A rule of its own: beside `ether daddr` nft would put `ether type ip`, not `meta protocol ip`, before an address.
+NOT_OURS = "ether daddr != { %s, %s } accept" % (GUEST, OUTER)
 # A rule each, which counts and goes on.  "by address" is what a person writes; nft puts `meta protocol ip` before it.
 MATCHES = {"by address": "ip daddr { %s, %s }" % (IP4_GUEST, IP4_OUTER), "by meta protocol": "meta protocol ip",
            "IPv4 in the frame": "@ll,96,16 0x0800", "802.1Q in the frame": "@ll,96,16 0x8100",
@@ -29,7 +32,7 @@ class Net:
 
     def __init__(self):
         self.host, self.guest, self.outer = Ns("host"), Ns("guest"), Ns("outer")
-        self.host.ip("link", "add", "br0", "type", "bridge")
+        self.host.ip("link", "add", "br0", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
         self.host.ip("link", "set", "br0", "address", HOST, "up")
         for dev, ns, mac in ((DEV, self.guest, GUEST), ("out1", self.outer, OUTER)):
             veth(self.host, dev, ns)
@@ -65,7 +68,7 @@ class Net:
 def table(family, name, where, *rules, policy="accept"):
     """Of one chain; where: hook, device, priority."""
     return "\n".join(["table %s %s {" % (family, name), "chain c {", "type filter hook %s; policy %s" % (where, policy),
-                      *rules, "}", "}", ""])
+                      *([NOT_OURS] if rules else []), *rules, "}", "}", ""])
 
 
 def at(hook, priority=0):

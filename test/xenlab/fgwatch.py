@@ -24,7 +24,7 @@ def fatal():
 class Watch:
     """found: lines that name what the emulator did wrong."""
 
-    def __init__(self, lab, cpus=1):
+    def __init__(self, lab, cpus):
         self.lab, self.cpus = lab, cpus
         self.found = []
         self._end = threading.Event()

@@ -57,7 +57,7 @@ def recipe_hash():
 def qemu_recipe():
     """The source of what decides the machine that a snapshot fits to."""
     import inspect
-    return [inspect.getsource(fglab.Lab._qemu), fglab.MEMORY_MIB, fglab.DOM0_MIB]
+    return [inspect.getsource(fglab.Lab._qemu), fglab.MEMORY_MIB, fglab.DOM0_MIB, fglab.DOM0_CPUS]
 
 
 def path():

@@ -233,7 +233,7 @@ int main(void)
 	Suite *s = suite_create("bundle");
 	TCase *t = tcase_create("version");
 
-	tcase_set_timeout(t, 300);
+	tcase_set_timeout(t, 60);
 	tcase_add_test(t, dpkg_order);
 	tcase_add_test(t, rpm_order);
 	tcase_add_test(t, dpkg_agrees);
