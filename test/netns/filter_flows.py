@@ -12,7 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from nslib import UUID, Filter, Ns, Raw, Tap, need_root  # noqa: E402
+from nslib import UUID, Filter, Ns, Raw, Tap, need_root, until_carrying  # noqa: E402
 
 GM, SM, OM = "02:00:00:00:00:01", "02:00:00:00:00:09", "02:00:00:00:00:03"
 HOSTS = {"guest": ("10.0.0.2", "2001:db8::2", GM), "server": ("10.0.0.1", "2001:db8::1", SM),
@@ -40,6 +40,9 @@ class Net:
             n.ip("link", "set", "eth0", "up")
             n.ip("addr", "add", v4 + "/24", "dev", "eth0")
             n.ip("addr", "add", v6 + "/64", "dev", "eth0", "nodad")
+        until_carrying(self.d, "vif1.0", "srv0", "oth0")
+        for n in self.ns.values():
+            until_carrying(n, "eth0")
         self.filter = Filter(self.d)
 
     def forget_neighbours(self):

@@ -15,7 +15,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frame_kinds import *  # noqa: E402,F403
-from nslib import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, UUID, UUID2, Filter, Ns, Offload, Raw, Tap, need_root, pin  # noqa: E402
+from nslib import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, UUID, UUID2, Filter, Ns, Offload, Raw, Tap, need_root, pin, until_carrying  # noqa: E402
 
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 0x0002, 0x1000, 0x4000  # linux/if_tun.h
@@ -36,6 +36,9 @@ class World:
         self.dom0.ip("link", "set", "br0", "up")
         for key in ("iptables", "ip6tables", "arptables"):  # br_netfilter would drop some of them on its own
             self.dom0.sysctl("net/bridge/bridge-nf-call-" + key, "0", check=False)
+        for dev, ns_, _ in ends:
+            until_carrying(self.dom0, dev)
+            until_carrying(ns_, "eth0")
         self.g, self.s, self.o = Raw(self.guest, "eth0"), Raw(self.server, "eth0"), Raw(self.other, "eth0")
         self.filter = Filter(self.dom0)
         self.serial = 0

@@ -19,7 +19,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frame_kinds import *  # noqa: E402,F403
-from nslib import FILTER, UUID, Filter, Ns, Raw, Tap, need_root, pin  # noqa: E402
+from nslib import FILTER, UUID, Filter, Ns, Raw, Tap, need_root, pin, until_carrying  # noqa: E402
 
 SEED = int(os.environ.get("FG_RANDOM_SEED", "20261124"))
 FRAMES = int(os.environ.get("FG_RANDOM_FRAMES", "6000" if os.environ.get("FG_SANITIZED") else "18000"))
@@ -189,6 +189,7 @@ class World:
             self.dom0.ip("link", "set", dev, "master", "br0")
             self.dom0.ip("link", "set", dev, "type", "bridge_slave", "learning", "off")
         self.dom0.ip("link", "set", "br0", "up")
+        until_carrying(self.dom0, "vif1.0", "oth0")
 
     def flush(self):
         for s in (self.g, self.h, self.o, *self.behind.values()):

@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import frames as f  # noqa: E402
-from nslib import Ns, Raw, Tap, need_root, veth  # noqa: E402
+from nslib import Ns, Raw, Tap, need_root, until_carrying, veth  # noqa: E402
 
 GUEST, HOST, OUTER = "02:00:00:00:00:01", "02:00:00:00:00:fe", "02:00:00:00:00:02"
 IP4_GUEST, IP4_OUTER = "10.9.0.1", "10.9.0.2"
@@ -41,6 +41,9 @@ class Net:
         for ns, devs in ((self.host, (DEV, "out1", "br0")), (self.guest, ("eth0",)), (self.outer, ("eth0",))):
             for dev in devs:
                 ns.sysctl("net/ipv6/conf/%s/disable_ipv6" % dev, "1")
+        until_carrying(self.host, DEV, "out1")
+        until_carrying(self.guest, "eth0")
+        until_carrying(self.outer, "eth0")
         self.from_guest, self.to_guest = Raw(self.guest, "eth0"), Raw(self.host, DEV)
         self.from_outer, self.at_outer, self.at_guest = Raw(self.outer, "eth0"), Raw(self.outer, "eth0"), Raw(self.guest, "eth0")
 

@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 import traceback
 
 ETH_P_ALL = 3
@@ -208,6 +209,26 @@ def veth(ns, dev, peer_ns, peer="eth0"):
     ns.ip("link", "add", dev, "type", "veth", "peer", "name", peer, "netns", peer_ns.name)
     ns.ip("link", "set", dev, "up")
     peer_ns.ip("link", "set", peer, "up")
+
+
+def until_carrying(ns, *devs, limit=10.0):
+    """
+    Until frames pass: the kernel learns of a carrier from a work item of its own, up to a second later (net/core/link_watch.c).
+    Before it a device has no queue, and a bridge drops what comes from its port.
+    """
+    end = time.monotonic() + limit
+    while True:
+        state = {}
+        for dev in devs:
+            link = json.loads(ns.run("ip", "-d", "-j", "link", "show", dev))[0]
+            port = link.get("linkinfo", {})
+            forwards = port.get("info_slave_kind") != "bridge" or port["info_slave_data"]["state"] == "forwarding"
+            state[dev] = (link["operstate"], "forwards" if forwards else "does not forward")
+        if all(s == ("UP", "forwards") for s in state.values()):
+            return
+        if time.monotonic() > end:
+            raise RuntimeError("no frame passes after %d s: %s" % (limit, state))
+        time.sleep(0.01)
 
 
 def ruleset(ns):
