@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <string.h>
 #include <unistd.h>
 
 #define LISTING_MAX (64u << 20)
+#define REMOVE_FDS 32
 
 #define LISTED_ROOT " squashfs-root/"
 
@@ -56,10 +58,39 @@ static int check_listing(const char *image, struct fg_error *err)
 
 static int unpack(const char *image, const char *to, struct fg_error *err)
 {
-	fg_autofree char *dest = to[0] == '-' ? fg_asprintf("./%s", to) : fg_strdup(to);
-	const char *const argv[] = { "unsquashfs", "-no-xattrs", "-no-progress", "-quiet", "-dest", dest, image, NULL };
+	const char *const argv[] = { "unsquashfs", "-no-xattrs", "-no-progress", "-quiet", "-dest", to, image, NULL };
 
 	return fix_run(argv, err);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+	(void)st, (void)type, (void)where;
+	(void)remove(path);
+	return 0;
+}
+
+/*
+ * Whole or not at all: unpacked in a folder beside it, which is renamed.  What is left of a failure is removed as far as the
+ * modes that the payload gave to its folders let us.
+ */
+static int unpack_whole(const char *image, const char *to, struct fg_error *err)
+{
+	fg_autofree char *name = fg_strdup(to);
+	size_t len = strlen(name);
+
+	while (len > 1 && name[len - 1] == '/')
+		name[--len] = '\0';
+	/* "./": a name that starts with '-' would be an option */
+	fg_autofree char *temp = fg_asprintf("%s%s.XXXXXX", name[0] == '-' ? "./" : "", name);
+	if (!mkdtemp(temp))
+		return fg_error_errno(err, FG_EIO, errno, "cannot create %s", temp);
+	int rc = unpack(image, temp, err);
+	if (rc == 0 && rename(temp, name) < 0)
+		rc = fg_error_errno(err, FG_EIO, errno, "cannot rename %s to %s", temp, name);
+	if (rc < 0)
+		nftw(temp, remove_one, REMOVE_FDS, FTW_DEPTH | FTW_PHYS);
+	return rc;
 }
 
 /* What is unpacked is what was verified: the blocks are copied as they are checked. */
@@ -100,7 +131,7 @@ int fix_extract(const struct fix_options *o, struct fg_error *err)
 		fg_error_wrap(err, "%s", o->arg);
 		return rc;
 	}
-	if ((rc = check_listing(image, err)) < 0 || (rc = unpack(image, o->out, err)) < 0)
+	if ((rc = check_listing(image, err)) < 0 || (rc = unpack_whole(image, o->out, err)) < 0)
 		return rc;
 	if (!o->json)
 		printf("%s: payload in %s\n", o->arg, o->out);

@@ -254,14 +254,22 @@ def signed_by_hand(out, length, hashes, sha256):
     open(out, "wb").write(header + digest + cms + hashes)
 
 
-def signed_squashfs(out, folder, *options):
-    subprocess.run(["mksquashfs", folder, "hand.sqsh", "-quiet", "-no-progress", "-noappend", "-comp", "zstd", *options],
-                   check=True, stdout=subprocess.DEVNULL)
-    image = open("hand.sqsh", "rb").read()
+def signed_image(out, image):
     hashes = b"".join(hashlib.sha256(image[i:i + 65536]).digest() for i in range(0, len(image), 65536))
     signed_by_hand(out, len(image), hashes, hashlib.sha256(image).hexdigest())
     with open(out, "ab") as f:
         f.write(image)
+
+
+def squashfs(folder, *options):
+    subprocess.run(["mksquashfs", folder, "hand.sqsh", "-quiet", "-no-progress", "-noappend", "-comp", "zstd", *options],
+                   check=True, stdout=subprocess.DEVNULL)
+    with open("hand.sqsh", "rb") as f:
+        return f.read()
+
+
+def signed_squashfs(out, folder, *options):
+    signed_image(out, squashfs(folder, *options))
 
 
 @test
@@ -275,6 +283,57 @@ def signed_payloads_that_are_not_unpacked():
         text = fix("extract", "--json", name + ".fix", "-o", name + ".out", "--trust", "k/trust", expect=REFUSED)
         assert "payload holds" in error(text)["text"], text
         assert not os.path.exists(name + ".out")
+
+
+# name, offset, bytes of squashfs 4.0's superblock; all but the magic
+SUPERBLOCK = (("inodes", 4, 4), ("mkfs_time", 8, 4), ("block_size", 12, 4), ("fragments", 16, 4), ("compression", 20, 2),
+              ("block_log", 22, 2), ("flags", 24, 2), ("no_ids", 26, 2), ("major", 28, 2), ("minor", 30, 2), ("root_inode", 32, 8),
+              ("bytes_used", 40, 8), ("id_table", 48, 8), ("xattr_table", 56, 8), ("inode_table", 64, 8), ("directory_table", 72, 8),
+              ("fragment_table", 80, 8), ("lookup_table", 88, 8))
+
+
+def odd_numbers(size):
+    top = 1 << 8 * size
+    return sorted({0, 1, top - 1, top >> 1} | {n for n in (1 << 31, 1 << 32, (1 << 63) - 1) if n < top})
+
+
+def tree(folder):
+    """Names, and what regular files and links hold."""
+    found = {}
+    for path, folders, files in os.walk(folder):
+        for name in folders + files:
+            one = os.path.join(path, name)
+            found[os.path.relpath(one, folder)] = (os.readlink(one) if os.path.islink(one) else
+                                                   open(one, "rb").read() if os.path.isfile(one) else None)
+    return found
+
+
+@test
+def odd_numbers_in_the_superblock_of_a_signed_payload():
+    """What a signer's broken tool may make.  Unpacked as it was or refused with a reason; nothing is left behind."""
+    good, whole, taken = squashfs("payload"), tree("payload"), 0
+    for name, at, size in SUPERBLOCK:
+        for n in odd_numbers(size):
+            signed_image("odd.fix", good[:at] + n.to_bytes(size, "little") + good[at + size:])
+            fix("verify", "--trust", "k/trust", "odd.fix")
+            fix("show", "--trust", "k/trust", "odd.fix")
+            before = set(os.listdir("."))
+            p = subprocess.Popen([FIX, "extract", "--json", "--trust", "k/trust", "-o", "odd.out/", "odd.fix"], stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL, text=True)
+            said = p.stdout.read()
+            p.stdout.close()
+            _, status, used = os.wait4(p.pid, 0)
+            p.returncode = os.waitstatus_to_exitcode(status)
+            what = "%s = %#x: exit %d: %s" % (name, n, p.returncode, said)
+            assert used.ru_maxrss < (64 << 10 if not os.environ.get("FG_SANITIZED") else 512 << 10), (what, used.ru_maxrss)
+            if p.returncode == OK:
+                assert tree("odd.out") == whole, what
+                shutil.rmtree("odd.out")
+                taken += 1
+            else:
+                assert p.returncode in (FAILED, REFUSED) and "signal" not in said and error(said)["text"], what
+            assert set(os.listdir(".")) == before and os.listdir("tmp") == [], what
+    assert taken >= 5, taken    # mkfs_time, for one, changes nothing
 
 
 @test
