@@ -4,7 +4,14 @@
 
 #include <inttypes.h>
 #include <lib/util.h>
+#include <server/store/ledger.h>
 #include <string.h>
+
+/* The clients in each status are columns of their own. */
+#define STATUS_KEY(name, str) "," str
+#define FIX_KEYS                                                                                                       \
+	"fix,version,title,severity,digest,bytes,published,expires,added_ms,open_offers" FG_STATUS_LIST(STATUS_KEY)
+#define OFFER_KEYS "seq,at_ms,fix,version,guest,name,host,by,force"
 
 /* ---- offer ---- */
 
@@ -52,6 +59,33 @@ int fg_admin_offer(struct fg_admin *a, const struct fg_admin_options *o, struct 
 
 /* ---- lists ---- */
 
+static void csv_fixes(const json_t *list)
+{
+	json_t *fix;
+	size_t i;
+
+	fg_print_csv_head(FIX_KEYS);
+	json_array_foreach (list, i, fix) {
+		fg_autojson json_t *row = json_copy(fix);
+		json_object_set(row, "open_offers", json_object_get(fix, "offered"));
+		for (unsigned status = 0; status < FG_STATUS_COUNT; status++)
+			json_object_set_new(row, fg_status_name((enum fg_status)status), json_integer(0));
+		json_object_update(row, json_object_get(fix, "clients"));
+		fg_print_csv(FIX_KEYS, row);
+	}
+}
+
+static void csv_offers(const json_t *list)
+{
+	const json_t *offer;
+	size_t i;
+
+	fg_print_csv_head(OFFER_KEYS);
+	json_array_foreach (list, i, offer) {
+		fg_print_csv(OFFER_KEYS, offer);
+	}
+}
+
 int fg_admin_fixes(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err)
 {
 	fg_autojson json_t *list = NULL;
@@ -63,6 +97,10 @@ int fg_admin_fixes(struct fg_admin *a, const struct fg_admin_options *o, struct 
 		return rc;
 	if (o->json) {
 		fg_print_list("fixes", list);
+		return 0;
+	}
+	if (o->csv) {
+		csv_fixes(list);
 		return 0;
 	}
 	json_array_foreach (list, i, fix) {
@@ -86,6 +124,10 @@ int fg_admin_offers(struct fg_admin *a, const struct fg_admin_options *o, struct
 		return rc;
 	if (o->json) {
 		fg_print_list("offers", list);
+		return 0;
+	}
+	if (o->csv) {
+		csv_offers(list);
 		return 0;
 	}
 	json_array_foreach (list, i, offer) {

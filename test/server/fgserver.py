@@ -206,7 +206,7 @@ def main(tests, **options):
     return 1 if failures else 0
 
 
-def bundle(work, fix, version=1, size=100000):
+def bundle(work, fix, version=1, size=100000, title="a fix"):
     folder = os.path.join(work, "fix")
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
@@ -217,7 +217,7 @@ def bundle(work, fix, version=1, size=100000):
         f.write(os.urandom(size))
     now = time.time()
     stamp = "%Y-%m-%dT%H:%M:%SZ"
-    manifest = {"format": 1, "id": fix, "version": version, "title": "a fix", "severity": "critical", "cves": [],
+    manifest = {"format": 1, "id": fix, "version": version, "title": title, "severity": "critical", "cves": [],
                 "published": time.strftime(stamp, time.gmtime(now - 60)),
                 "expires": time.strftime(stamp, time.gmtime(now + 86400)), "applies_to": {"arch": ["amd64"]},
                 "entry": "run", "context": "chroot", "timeout_s": 60, "tools": []}

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rollouts on a real server with simulated hosts: TAP.  FG_BIN names the folder of the programs."""
+import csv
 import hashlib
+import io
 import json
 import os
 import sys
@@ -138,8 +140,8 @@ def test_failures(s, a, b):
     a.report(3, "done", fix="fix-2")
     same(show(s, r)["waves"], [{"ok": 1, "failed": 2, "cancelled": 1}, {"waiting": 6}], "each target has its end")
     same(b.poll(), ([], []), "the other host was left alone")
-    csv = s.admin("rollout", "show", str(r["id"]), "--state", "failed", "--csv").stdout.splitlines()
-    same([csv[0].split(",")[:2], len(csv), csv[1].endswith("failed: no space")], [["uuid", "name"], 3, True],
+    told = s.admin("rollout", "show", str(r["id"]), "--state", "failed", "--csv").stdout.splitlines()
+    same([told[0].split(",")[:2], len(told), told[1].endswith("failed: no space")], [["uuid", "name"], 3, True],
          "failed targets with their reasons")
     control(s, r, "retry")
     same(a.wait(), ([0, 1, 2], []), "retry: those that failed or were cancelled are offered it again")
@@ -272,8 +274,8 @@ def test_lists(s):
     def lines(*args):
         return s.admin(*args).stdout.splitlines()
 
-    csv = lines("clients", "--csv", "--fix", "fix-2", "--status", "fixed")
-    same([csv[0].split(",")[:5], len(csv)], [["uuid", "name", "host", "os", "labels"], 9], "clients as CSV, by fix and status")
+    told = lines("clients", "--csv", "--fix", "fix-2", "--status", "fixed")
+    same([told[0].split(",")[:5], len(told)], [["uuid", "name", "host", "os", "labels"], 9], "clients as CSV, by fix and status")
     same(len(json.loads(s.admin("clients", "--status", "held", "--json").stdout)["clients"]), 1, "by status")
     same([c["name"] for c in json.loads(s.admin("clients", "--label", "env=prod", "--host", OTHER, "--json").stdout)
           ["clients"]], ["g5", "g6", "g7"], "by label and host")
@@ -292,6 +294,61 @@ def test_lists(s):
     ok(all(x["at_ms"] >= y["at_ms"] for x, y in zip(history, history[1:])), "is newest first")
     same(len(json.loads(s.admin("history", "g3", "--limit", "2", "--json").stdout)["events"]), 2, "as much as one wants")
     same(s.admin("history", "nobody", check=False).returncode, 3, "nobody has none")
+
+
+NAMES = ("a,b", 'say "hi"', "=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("http://x","y")', "'quoted'", "plain", ",", '"')
+FORMULA = "=+-@\t\r"
+
+
+def rows(s, *args):
+    """A list as CSV, read as a program reads it; what may be read as a formula is kept apart from what is not."""
+    text = s.admin(*args, "--csv").stdout
+    found = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    same([{len(found[0])} == {len(row) for row in found}, [c for row in found for c in row if c[:1] and c[0] in FORMULA]],
+         [True, []], f"{' '.join(args)} as CSV: all lines have the same columns, nothing is a formula")
+    plain = [[c[1:] if c[:1] == "'" and c[1:2] and c[1] in FORMULA else c for c in row] for row in found]
+    return [dict(zip(plain[0], row)) for row in plain[1:]]
+
+
+def as_csv(value):
+    return {None: "", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, int) or isinstance(value, bool) \
+        else str(value)
+
+
+def test_csv(s):
+    """Each list as CSV says what it says as JSON, whatever guests, reasons and titles are called."""
+    third = Host(s, THIRD, range(20, 20 + len(NAMES)))
+    third.seq = 100    # this host has reported before
+    guests = [guest(uuid(i), name) for i, name in zip(third.guests, NAMES)]
+    same(s.call(THIRD, "PUT", "/v1/guests", {"guests": guests}).status, 200, "guests with odd names")
+    for name in ("two\nlines", "carriage\rreturn", "\ttab", "escape\x1b[2J"):
+        same(s.call(THIRD, "PUT", "/v1/guests", {"guests": [guest(uuid(99), name)]}).status, 400, f"{name!r} is no name")
+    s.admin("publish", bundle(s.work, "fix-csv", size=1000, title='=1+1, "quoted"')[0])
+    s.admin("label", "note==1", *sum((["--guest", name] for name in NAMES[:3]), []))
+    s.admin("offer", "--fix", "fix-csv", *sum((["--guest", uuid(i)] for i in third.guests), []))
+    third.poll()
+    third.report(20, "queued", "failed", fix="fix-csv", reason='=cmd|"/c calc"!A1,\nline')
+    third.report(21, "failed", fix="fix-csv", reason="-")
+    clients = json.loads(s.admin("clients", "--host", THIRD, "--json").stdout)["clients"]
+    told = rows(s, "clients", "--host", THIRD)
+    same([(c["uuid"], c["name"], f["status"], f.get("reason") or "") for c in clients for f in c["fixes"].values()],
+         [(t["uuid"], t["name"], t["status"], t["reason"]) for t in told], "clients are the same as JSON")
+    same({*NAMES} - {t["name"] for t in told}, set(), "all of them are there")
+    r = create(s, "--select", f"host={THIRD}", fix="fix-csv")
+    control(s, r, "cancel")
+    for args, key, columns in ((["fixes"], "fixes", ("fix", "version", "title", "digest", "bytes")),
+                               (["offers"], "offers", ("seq", "fix", "guest", "name", "host", "by", "force")),
+                               (["history", uuid(20)], "events", ("event", "host", "fix", "version", "by", "job", "state", "reason")),
+                               (["audit", "list"], "entries", ("n", "who", "what", "detail", "hash")),
+                               (["rollout", "list"], "rollouts", ("id", "fix", "state", "created_by"))):
+        wanted = json.loads(s.admin(*args, "--json").stdout)[key]
+        got = rows(s, *args)
+        same([[t.get(c) for c in columns] for t in got], [[as_csv(w.get(c)) for c in columns] for w in wanted],
+             f"{args[0]} says the same as JSON")
+    fixes = {t["fix"]: t for t in rows(s, "fixes")}
+    same([fixes["fix-csv"][c] for c in ("title", "failed", "offered", "fixed", "open_offers")],
+         ['=1+1, "quoted"', "2", str(len(NAMES) - 2), "0", str(len(NAMES) - 2)], "a fix with its counters")
+    same({*NAMES} - {t["name"] for t in rows(s, "rollout", "show", str(r["id"]))}, set(), "targets of a rollout")
 
 
 def test_audit(s):
@@ -434,6 +491,7 @@ def tests(s):
     test_lists(s)
     s.enrol(THIRD)
     test_os(s)
+    test_csv(s)
     test_backup(s, a, b)
     test_audit_bytes(s, a)
     test_audit(s)
