@@ -67,9 +67,8 @@ static int certificates(const struct fg_setup_init *init, struct fg_error *err)
 	return rc < 0 ? rc : fg_setup_online_key(init->dir, init->user, err);
 }
 
-static int config_write(const struct fg_setup_init *init, struct fg_error *err)
+static int config_write(const struct fg_setup_init *init, const char *path, struct fg_error *err)
 {
-	fg_autofree char *path = in(init->dir, FG_SERVER_CONF);
 	fg_autofree char *text = NULL;
 	const char *first = init->addresses[0];
 	int family;
@@ -150,13 +149,52 @@ static int folders(const char *dir, struct fg_error *err)
 	return rc;
 }
 
+/* What an init that did not come to its end made; nobody was given any of it. */
+static int unfinished_remove(const char *dir, struct fg_error *err)
+{
+	static const char *const names[] = { FG_SERVER_CA_PEM,
+					     FG_SERVER_CA_KEY,
+					     FG_SERVER_PEM,
+					     FG_SERVER_KEY,
+					     FG_SERVER_ADMIN_PEM,
+					     FG_SERVER_ADMIN_KEY,
+					     FG_SERVER_ONLINE_PEM,
+					     FG_SERVER_DB,
+					     FG_SERVER_DB "-wal",
+					     FG_SERVER_DB "-shm",
+					     FG_SERVER_TRUST "/publisher-ca.pem",
+					     FG_SERVER_TRUST "/crl.pem",
+					     FG_SERVER_TRUST "/threshold" };
+	int rc = 0;
+
+	for (size_t i = 0; i < FG_COUNT(names) && rc == 0; i++) {
+		fg_autofree char *path = in(dir, names[i]);
+		rc = fg_file_remove_durable(path, err);
+	}
+	return rc;
+}
+
+/* The configuration is there under its name once all else is; before, under the name of what is unfinished. */
+static int finish(const char *unfinished, const char *conf, struct fg_error *err)
+{
+	if (rename(unfinished, conf) < 0)
+		return fg_error_errno(err, FG_EIO, errno, "cannot rename %s", unfinished);
+	return fg_file_remove_durable(unfinished, err); /* for its fsync of the folder */
+}
+
 int fg_setup_init(const struct fg_setup_init *init, struct fg_error *err)
 {
 	fg_autofree char *conf = in(init->dir, FG_SERVER_CONF), *ca = in(init->dir, FG_SERVER_CA_PEM);
+	fg_autofree char *unfinished = in(init->dir, FG_SERVER_CONF ".init");
+	bool again = access(unfinished, F_OK) == 0;
 
-	if (access(conf, F_OK) == 0 || access(ca, F_OK) == 0)
+	if (access(conf, F_OK) == 0 || (!again && access(ca, F_OK) == 0))
 		return fg_error_set(err, FG_EEXISTS, "%s is the folder of a server already", init->dir);
 	int rc = folders(init->dir, err);
+	if (rc == 0)
+		rc = config_write(init, unfinished, err);
+	if (rc == 0 && again)
+		rc = unfinished_remove(init->dir, err);
 	if (rc == 0)
 		rc = trust_copy(init->trust_dir, init->dir, err);
 	if (rc == 0)
@@ -165,5 +203,5 @@ int fg_setup_init(const struct fg_setup_init *init, struct fg_error *err)
 		rc = database(init->dir, err);
 	if (rc == 0)
 		rc = hand_over(init->dir, init->user, err);
-	return rc < 0 ? rc : config_write(init, err);
+	return rc < 0 ? rc : finish(unfinished, conf, err);
 }
