@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "client.h"
 
+#include <arpa/inet.h>
 #include <lib/util.h>
+#include <netinet/in.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,25 @@ int64_t fg_rate_take(const struct fg_rate *rate, int64_t *full_us, int64_t now_u
 		return wait;
 	*full_us = from + token_us;
 	return 0;
+}
+
+void fg_client_address(const struct sockaddr_storage *ss, char out[FG_CLIENT_ADDRESS])
+{
+	char text[INET6_ADDRSTRLEN];
+
+	snprintf(out, FG_CLIENT_ADDRESS, "?");
+	if (ss->ss_family == AF_INET) {
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)ss)->sin_addr, out, FG_CLIENT_ADDRESS);
+	} else if (ss->ss_family == AF_INET6) {
+		struct in6_addr a = ((const struct sockaddr_in6 *)ss)->sin6_addr;
+		if (IN6_IS_ADDR_V4MAPPED(&a)) {
+			inet_ntop(AF_INET, a.s6_addr + 12, out, FG_CLIENT_ADDRESS);
+			return;
+		}
+		memset(a.s6_addr + 8, 0, 8);
+		if (inet_ntop(AF_INET6, &a, text, sizeof(text)))
+			snprintf(out, FG_CLIENT_ADDRESS, "%s/64", text);
+	}
 }
 
 static int by_key(const void *a, const void *b)

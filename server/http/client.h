@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/socket.h>
 
 #define FG_CLIENTS_IDLE_MAX 8192
 
@@ -28,6 +29,13 @@ struct fg_rate {
  * bucket need be kept (the "generic cell rate algorithm", ITU-T I.371).  Returns 0, or the microseconds until there is a token.
  */
 int64_t fg_rate_take(const struct fg_rate *rate, int64_t *full_us, int64_t now_us);
+
+/*
+ * Who an address counts as: an IPv4 address is itself ("10.0.0.1"), also inside an IPv6 one; of IPv6 the first 64 bits count
+ * ("fd00:0:0:1::/64"), of the others a machine has as many as it likes (RFC 4291, 2.5.1; RFC 8981); "?" for anything else.
+ */
+#define FG_CLIENT_ADDRESS 50
+void fg_client_address(const struct sockaddr_storage *ss, char out[FG_CLIENT_ADDRESS]);
 
 struct fg_client {
 	char key[96];

@@ -23,29 +23,26 @@ int64_t fg_http_now_us(void)
 
 /* ---- clients ---- */
 
-static void address_text(const struct connection *c, char *out, size_t size)
+static void address_text(const struct connection *c, char out[FG_CLIENT_ADDRESS])
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
 	socklen_t len = sizeof(ss);
 
-	memset(&ss, 0, sizeof(ss));
-	snprintf(out, size, "?");
-	if (getpeername(bufferevent_getfd(c->bev), (struct sockaddr *)&ss, &len) == 0 && ss.ss_family == AF_INET6)
-		evutil_inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&ss)->sin6_addr, out, size);
-	else if (ss.ss_family == AF_INET)
-		evutil_inet_ntop(AF_INET, &((struct sockaddr_in *)&ss)->sin_addr, out, size);
+	if (getpeername(bufferevent_getfd(c->bev), (struct sockaddr *)&ss, &len) < 0)
+		ss.ss_family = AF_UNSPEC;
+	fg_client_address(&ss, out);
 }
 
 static void client_key(const struct connection *c, char *key, size_t size)
 {
 	const char *role = fg_tls_role_name(c->peer.role);
-	char address[INET6_ADDRSTRLEN];
+	char address[FG_CLIENT_ADDRESS];
 
 	if (role) {
 		snprintf(key, size, "%s/%s", role, c->peer.name);
 		return;
 	}
-	address_text(c, address, sizeof(address));
+	address_text(c, address);
 	snprintf(key, size, "-/%s", address);
 }
 
@@ -167,15 +164,16 @@ static int on_hello(SSL *ssl, int *alert, void *arg)
 {
 	struct fg_http *http = arg;
 	const struct connection *c = SSL_get_ex_data(ssl, connection_index);
-	char key[96] = "hello/";
+	char key[96], address[FG_CLIENT_ADDRESS];
 
 	if (!c)
 		return SSL_CLIENT_HELLO_SUCCESS;
-	address_text(c, key + strlen(key), sizeof(key) - strlen(key));
+	address_text(c, address);
+	snprintf(key, sizeof(key), "hello/%s", address);
 	struct fg_client *client = fg_clients_get(&http->clients, key);
 	int64_t now_us = fg_http_now_us(), wait_us = fg_rate_take(&http->setup.handshakes, &client->full_us, now_us);
 	if (wait_us && !client->told_fast)
-		fg_log_warn("peer=%s asks for more than %" PRId64 " handshakes a second: more are refused", key + 6,
+		fg_log_warn("peer=%s asks for more than %" PRId64 " handshakes a second: more are refused", address,
 			    http->setup.handshakes.per_s);
 	client->told_fast = wait_us > 0;
 	fg_clients_put(&http->clients, client, now_us);

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <arpa/inet.h>
 #include <check.h>
 #include <lib/util.h>
+#include <netinet/in.h>
 #include <server/http/client.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define S 1000000ll
 
@@ -52,6 +55,48 @@ START_TEST(no_limit)
 	for (int i = 0; i < 1000000; i++)
 		ck_assert_int_eq(fg_rate_take(&high, &full, 5), 0);
 	ck_assert_int_eq(fg_rate_take(&high, &full, 5), 1);
+}
+END_TEST
+
+static const char *counts_as(const char *text)
+{
+	static char out[FG_CLIENT_ADDRESS];
+	struct sockaddr_storage ss = { .ss_family = strchr(text, ':') ? AF_INET6 : AF_INET };
+
+	if (ss.ss_family == AF_INET6)
+		ck_assert_int_eq(inet_pton(AF_INET6, text, &((struct sockaddr_in6 *)&ss)->sin6_addr), 1);
+	else
+		ck_assert_int_eq(inet_pton(AF_INET, text, &((struct sockaddr_in *)&ss)->sin_addr), 1);
+	fg_client_address(&ss, out);
+	return out;
+}
+
+/* Whoever has a network of IPv6 is one client, whichever of its 2^64 addresses it takes. */
+START_TEST(addresses)
+{
+	const struct sockaddr_storage none = { .ss_family = AF_UNIX };
+	struct fg_clients clients;
+	char key[96], out[FG_CLIENT_ADDRESS];
+
+	ck_assert_str_eq(counts_as("10.0.0.1"), "10.0.0.1");
+	ck_assert_str_eq(counts_as("::ffff:10.0.0.1"), "10.0.0.1");
+	ck_assert_str_eq(counts_as("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
+	ck_assert_str_eq(counts_as("2001:db8:1:3:3:4:5:6"), "2001:db8:1:3::/64");
+	ck_assert_str_eq(counts_as("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"), "ffff:ffff:ffff:ffff::/64");
+	ck_assert_str_eq(counts_as("::1"), "::/64");
+	fg_client_address(&none, out);
+	ck_assert_str_eq(out, "?");
+	fg_clients_init(&clients);
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(key, sizeof(key), "2001:db8::%x:%x", i + 1, i * 7919 % 65536);
+		snprintf(key, sizeof(key), "hello/%s", counts_as(key));
+		ck_assert_uint_eq(fg_clients_get(&clients, key)->n, i + 1);
+	}
+	struct fg_client *client = fg_clients_get(&clients, key);
+	while (client->n > 1)
+		fg_clients_put(&clients, client, 0);
+	fg_clients_put(&clients, client, 0);
+	fg_clients_release(&clients);
 }
 END_TEST
 
@@ -108,6 +153,7 @@ int main(void)
 	tcase_add_test(tc, a_bucket);
 	tcase_add_test(tc, long_run);
 	tcase_add_test(tc, no_limit);
+	tcase_add_test(tc, addresses);
 	tcase_add_test(tc, who_comes_back);
 	tcase_add_test(tc, bounded);
 	suite_add_tcase(suite, tc);
