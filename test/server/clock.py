@@ -249,6 +249,40 @@ def test_rollouts(s, clock):
     clock.set(0)
 
 
+def test_window_by_itself(s, clock):
+    """Opened and closed by time alone; the server's clock stands a few seconds before each."""
+    s.call(OTHER, "PUT", "/v1/guests", {"guests": [guest("dddddddd-0000-4000-8000-000000000002", "win2")]})
+    s.admin("publish", bundle(s.work, "door-fix")[0])
+    left = 12 if SANITIZED else 6
+    start = (int(time.time()) // 60 + 2) * 60
+
+    def minute(at):
+        return time.strftime("%H:%M", time.gmtime(at))
+    def told(key, until):
+        """Polls until the fix is among what is offered or cancelled; how the clock stood to the time it should be then."""
+        while clock.now() < until + 20:
+            answer = s.call(OTHER, "GET", f"/v1/offers?cursor={at['cursor']}&wait_s=20").json
+            at["cursor"] = answer["cursor"]
+            if "door-fix" in [x["fix"] for x in answer.get(key, [])]:
+                return clock.now() - until
+        return None
+    at = {"cursor": s.call(OTHER, "GET", "/v1/offers?cursor=0").json["cursor"]}
+    clock.set(start - left - int(time.time()))
+    made = json.loads(s.admin("rollout", "create", "door-fix", "--select", "name=win2", "--window",
+                              f"{minute(start)}-{minute(start + 600)}", "--json").stdout)
+    same(offered(s, made["id"]), ["waiting"], "before its window a rollout offers nothing")
+    late = told("offers", start)
+    ok(late is not None and -1 <= late < 10, "it opens by itself, when it is time", late)
+    clock.set(start + 600 - left - int(time.time()))
+    s.admin("rollout", "pause", str(made["id"]))
+    s.admin("rollout", "resume", str(made["id"]))    # it looks at the clock, which a fake one cannot make it do
+    same(offered(s, made["id"]), ["offered"], "before its end the offer stands")
+    late = told("cancelled", start + 600)
+    ok(late is not None and -1 <= late < 10, "it closes by itself, and the offer that nobody has begun is called back", late)
+    same(offered(s, made["id"]), ["waiting"], "the guest waits for the next one")
+    clock.set(0)
+
+
 def tests(s):
     if not os.path.exists(FAKE):
         ok(False, "libfaketime is there (Debian: faketime)")
@@ -267,6 +301,7 @@ def tests(s):
     test_catalogue(s, clock)
     test_reports(s, clock)
     test_rollouts(s, clock)
+    test_window_by_itself(s, clock)
     same(s.metric("fixgate_worker_restarts_total"), 0, "no process died of it")
 
 
