@@ -78,9 +78,10 @@ static int pack(const char *dir, const char *out, struct fg_error *err)
 {
 	/* absolute: a name that starts with '-' would be an option */
 	fg_autofree char *from = realpath(dir, NULL);
-	const char *const argv[] = { "mksquashfs", from,	"",	      "-noappend",    "-comp",
-				     "zstd",	   "-all-root", "-no-xattrs", "-mkfs-time",   "0",
-				     "-all-time",  "0",		"-quiet",     "-no-progress", NULL };
+	/* holes and hard links are of the copy, not of the content */
+	const char *const argv[] = { "mksquashfs", from,	 "",	       "-noappend",	"-comp",      "zstd",
+				     "-all-root",  "-no-xattrs", "-no-sparse", "-no-hardlinks", "-mkfs-time", "0",
+				     "-all-time",  "0",		 "-quiet",     "-no-progress",	NULL };
 	const char *filled[FG_COUNT(argv)];
 
 	if (!from)

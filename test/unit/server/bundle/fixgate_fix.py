@@ -119,6 +119,55 @@ def the_same_input_gives_the_same_bytes():
     assert open("r1.fix", "rb").read() == open("r4.fix", "rb").read()
 
 
+def many_files(folder, names):
+    """Small files, which share fragments, and some of several blocks; the same whatever the order of names."""
+    for name in names:
+        n = int(name)
+        write("%s/d%d/%s" % (folder, n % 7, name), ("%d\n" % n) * (1 + n * n % 1000) * (100 if n % 50 == 0 else 1), 0o644)
+    write(folder + "/zeros", "\0" * 300000)
+    write(folder + "/run", "#!/bin/sh\nexit 0\n", 0o755)
+    write(folder + "/bin/check", "#!/bin/sh\nexit 0\n", 0o755)
+
+
+@test
+def the_same_bytes_wherever_it_is_built():
+    """Order in which files were made and are listed, kind of file system, number of CPUs, locale, memory, attributes beside the content."""
+    names = [str(n) for n in range(400)]
+    many_files("many", names)
+    fix("build", "many", "--manifest", manifest(), "-o", "many.fix")
+
+    def again(what, folder, *before, env=None):
+        p = subprocess.run([*before, FIX, "build", folder, "--manifest", "m.json", "-o", "again.fix"], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, timeout=120, env={**os.environ, **(env or {})})
+        assert p.returncode == OK, (what, p.stderr)
+        assert open("again.fix", "rb").read() == open("many.fix", "rb").read(), what
+    for n in range(3):
+        again("a second time", "many")
+    cpus = sorted(os.sched_getaffinity(0))
+    again("one CPU", "many", "taskset", "-c", str(cpus[0]))
+    many_files("backwards", reversed(names))
+    os.makedirs("backwards/d0/gone")
+    os.rmdir("backwards/d0/gone")
+    again("made in another order", "backwards")
+    with tempfile.TemporaryDirectory(prefix="fg-order-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as where:
+        many_files(where + "/m", sorted(names))
+        again("on a file system in memory", where + "/m")
+        # What is no content: extended attributes, holes.
+        try:
+            os.setxattr("backwards/run", "user.note", b"x")
+        except OSError:
+            pass    # this file system has none
+        with open("backwards/zeros", "wb") as f:
+            f.truncate(300000)
+        os.link("backwards/d0/0", "backwards/d0/copy")
+        shutil.copy("many/d0/0", "many/d0/copy")
+        fix("build", "many", "--manifest", "m.json", "-o", "many.fix")
+        again("with attributes, a hole and a hard link", "backwards")
+    for env in ({"LC_ALL": "C", "LANG": "C"}, {"LC_ALL": "C.UTF-8"}, {"LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Tokyo"},
+                {"TMPDIR": "/dev/shm" if os.path.isdir("/dev/shm") else "."}, {"SOURCE_DATE_EPOCH": "1"}, {"HOME": "/nowhere"}):
+        again(env, "many", env=env)
+
+
 @test
 def defaults_follow_the_build_time():
     m = manifest("d.json", published=None, expires=None, severity=None, timeout_s=None)
