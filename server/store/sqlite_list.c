@@ -8,6 +8,7 @@
 #define VALUES_MAX 16
 #define SQL_MAX 2048
 #define FEW 10000 /* rows of a status that are looked at one by one rather than all clients with a label */
+#define FIXES 32 /* rows that a client has, about */
 
 struct query {
 	char sql[SQL_MAX];
@@ -87,23 +88,50 @@ static int lists_unknown(struct fg_store *store, const struct fg_store_filter *f
 	return 0;
 }
 
+/* Are there fewer clients than that with the system of the filter?  Not even so many are counted. */
+static int few_of_os(struct fg_store *store, const char *os, int64_t limit, bool *out, struct fg_error *err)
+{
+	fg_autostmt sqlite3_stmt *st = NULL;
+	int rc = fg_db_query(
+		&store->db, &st, err,
+		strchr(os, ':') ? "SELECT COUNT(*) FROM (SELECT 1 FROM client WHERE os = ?1 LIMIT ?2) AS counted"
+				: "SELECT COUNT(*) FROM (SELECT 1 FROM client WHERE os_id = ?1 LIMIT ?2) AS counted",
+		"si", os, limit);
+
+	if (rc == 0)
+		rc = fg_db_step(&store->db, st, err);
+	if (rc < 0)
+		return rc;
+	*out = fg_db_int(st, 0) < limit;
+	return 0;
+}
+
 enum driver { BY_CLIENT, BY_LEDGER, BY_LABEL };
 
-/* What the rows are found by: where an index gives few of them, in the order of the answer. */
+/*
+ * What the rows are found by: where an index gives few of them, in the order of the answer.  Of a system that few clients have
+ * all rows of theirs are looked at, one each where a fix is given, rather than all of a status that many have.
+ */
 static int driver_of(struct fg_store *store, const struct fg_store_filter *f, bool unknown, enum driver *out,
 		     struct fg_error *err)
 {
-	bool ledger = (f->status || f->fix) && !unknown;
+	bool ledger = (f->status || f->fix) && !unknown, few = false;
 	int64_t rows = 0;
+	int rc = 0;
 
 	*out = BY_CLIENT;
 	if (f->host || f->name)
 		return 0;
 	*out = ledger ? BY_LEDGER : f->label ? BY_LABEL : BY_CLIENT;
-	if (!ledger || !f->label)
+	if (*out == BY_CLIENT || (!f->label && !f->os))
 		return 0;
-	int rc = ledger_rows(store, f, &rows, err);
-	if (rc == 0 && rows > FEW)
+	if (ledger)
+		rc = ledger_rows(store, f, &rows, err);
+	if (rc == 0 && f->os && (rows > FEW || !ledger))
+		rc = few_of_os(store, f->os, !ledger ? FEW : f->fix ? rows / 2 : rows / FIXES, &few, err);
+	if (rc == 0 && few)
+		*out = BY_CLIENT;
+	else if (rc == 0 && f->label && rows > FEW)
 		*out = BY_LABEL;
 	return rc;
 }

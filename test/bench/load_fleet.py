@@ -125,6 +125,7 @@ PAGES = (("the first page", "/v1/clients?limit=100"),
          ("— by fix and status", "/v1/clients?fix=fix-07&status=needed&limit=100"),
          ("— a fix that nobody was offered", "/v1/clients?fix=fix-50&status=unknown&limit=100"),
          ("— the clients without a fix, one of all", "/v1/clients?fix=fix-07&status=unknown&limit=1000"),
+         ("— by status, of a system that nobody has", "/v1/clients?status=fixed&os=plan9&limit=100"),
          ("— by host", "/v1/clients?host=page-1&limit=100"),
          ("all fixes with their counters", "/v1/fixes"))
 

@@ -128,6 +128,40 @@ START_TEST(pages_go_along_indexes)
 }
 END_TEST
 
+/* A status that a million rows have, and a system that no client has: they do not wait for each other. */
+START_TEST(the_rarer_leads)
+{
+	static const struct {
+		struct fg_store_filter f;
+		const char *leads;
+	} cases[] = {
+		{ { .status = "fixed" }, "SEARCH l " },
+		{ { .status = "fixed", .os = "plan9" }, "SEARCH c USING INDEX client_by_os_id" },
+		{ { .status = "fixed", .os = "plan9:4" }, "SEARCH c USING INDEX client_by_os " },
+		{ { .status = "fixed", .fix = "fix-1", .os = "plan9:4" }, "SEARCH c USING INDEX client_by_os " },
+		{ { .status = "fixed", .label = "env", .os = "plan9" }, "SEARCH c USING INDEX client_by_os_id" },
+		{ { .label = "env", .os = "plan9" }, "SEARCH c USING INDEX client_by_os_id" },
+		{ { .status = "fixed", .label = "env" }, "SEARCH b " },
+		{ { .status = "failed", .os = "plan9" }, "SEARCH l " }, /* few rows */
+	};
+
+	kit_sql(store_path, "INSERT INTO counter VALUES ('ledger', 'fix-1', 'fixed', 1000000)");
+	for (size_t i = 0; i < FG_COUNT(cases); i++) {
+		char *plan = NULL;
+		ck_assert_int_eq(fg_store_clients_plan(store, &cases[i].f, &plan, NULL), 0);
+		ck_assert_msg(!strncmp(plan, cases[i].leads, strlen(cases[i].leads)), "case %zu:\n%s", i, plan);
+		free(plan);
+	}
+	/* Where few rows have the status they lead, whoever has the system. */
+	kit_sql(store_path, "UPDATE counter SET n = 1 WHERE word = 'fixed'");
+	char *plan = NULL;
+	ck_assert_int_eq(fg_store_clients_plan(store, &cases[1].f, &plan, NULL), 0);
+	ck_assert_msg(!strncmp(plan, "SEARCH l ", 9), "%s", plan);
+	free(plan);
+	kit_sql(store_path, "DELETE FROM counter WHERE word = 'fixed'");
+}
+END_TEST
+
 static char counts[256];
 
 static void on_count(const char *name, const char *word, int64_t n, void *arg)
@@ -321,6 +355,7 @@ int main(void)
 	tcase_add_checked_fixture(t, kit_setup, kit_teardown);
 	tcase_add_test(t, filters);
 	tcase_add_test(t, pages_go_along_indexes);
+	tcase_add_test(t, the_rarer_leads);
 	tcase_add_test(t, every_client_is_counted);
 	tcase_add_test(t, history_newest_first_in_pages);
 	tcase_add_test(t, an_offer_is_cancelled);
