@@ -70,9 +70,9 @@ static int guest_check(struct batch *b, const struct fg_store_report *r, const c
 	fg_autostmt sqlite3_stmt *st = NULL;
 	int rc = fg_db_query(&b->store->db, &st, err,
 			     /* The client's reports are looked through only where it is another host's. */
-			     "SELECT CASE WHEN c.host_id = ?3 THEN 1 ELSE EXISTS (SELECT 1 FROM report p JOIN journal j"
+			     "SELECT CASE WHEN c.host_id = ?3 THEN 1 WHEN EXISTS (SELECT 1 FROM report p JOIN journal j"
 			     " ON j.id = p.journal_id WHERE p.client = c.uuid AND p.job = ?2 AND j.host_id = ?3"
-			     " AND p.refused IS NULL) END FROM client c WHERE c.uuid = ?1",
+			     " AND p.refused IS NULL) THEN 1 ELSE 0 END FROM client c WHERE c.uuid = ?1",
 			     "ssi", r->guest, r->job, b->host_id);
 
 	if (rc == 0)

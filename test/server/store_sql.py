@@ -28,6 +28,8 @@ FOREIGN = {
     "WITHOUT ROWID, AUTOINCREMENT": r"\bWITHOUT\s+ROWID\b|\bAUTOINCREMENT\b",
     "BEGIN IMMEDIATE": r"\bBEGIN\s+(IMMEDIATE|EXCLUSIVE|DEFERRED)\b",
     "EXPLAIN QUERY PLAN": r"\bEXPLAIN\s+QUERY\b",
+    "a truth value for a number": r"\b(THEN|ELSE)\s+(NOT\s+)?EXISTS\b",
+    "a word that PostgreSQL keeps, as a name": r"\bAS\s+(SOME|ANY|USER|ORDER|GROUP|LIMIT|OFFSET|END|TABLE|COLUMN|CHECK|DO|BOTH)\b",
 }
 # What a file may have of it.
 ALLOWED = {
@@ -75,7 +77,8 @@ def main():
                "SELECT 1 WHERE a == 1", "SELECT a LIMIT 1, 2", "SELECT `a`", "SELECT a FROM b INDEXED BY c",
                "SELECT a COLLATE NOCASE", "SELECT MAX(a, b)", "SELECT a FROM (SELECT 1) WHERE a", "PRAGMA x",
                "SELECT 1 FROM sqlite_master", "CREATE TABLE a (b) WITHOUT ROWID", "BEGIN IMMEDIATE",
-               "EXPLAIN QUERY PLAN SELECT 1"]
+               "EXPLAIN QUERY PLAN SELECT 1", "SELECT CASE WHEN a = 1 THEN 1 ELSE EXISTS (SELECT 1) END",
+               "SELECT 1 FROM (SELECT 2) AS some"]
     missed = [s for s, p in zip(samples, FOREIGN.values()) if not re.search(p, s, re.I)]
     count += 1
     bad += bool(missed)
