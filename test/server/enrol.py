@@ -13,13 +13,9 @@ import threading
 import time
 
 import fgserver
-from fgserver import ADMIN, AGENT, NOBODY, VIEWER, WEB1, guest, ok, run, same
+from fgserver import ADMIN, AGENT, NOBODY, VIEWER, WEB1, aged, guest, ok, openssl, run, same
 
 TRY_AGAIN = 10  # exit code: the server cannot answer now
-
-
-def openssl(*args, text=None):
-    return subprocess.run(["openssl", *args], input=text, capture_output=True, text=True, timeout=60)
 
 
 def csr(folder, name="key", algorithm=("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
@@ -157,35 +153,13 @@ def test_pin(s):
     same(seen, [], "the code was not sent")
 
 
-def aged(s, host, left_days):
-    """A certificate of 90 days for the host's key, of which so many are left."""
-    folder, w = os.path.join(s.work, host), s.work
-    now = time.time()
-
-    def stamp(days):
-        return time.strftime("%y%m%d%H%M%SZ", time.gmtime(now + days * 86400 + 3600))
-    with open(f"{w}/ca.conf", "w", encoding="ascii") as f:
-        f.write(f"[ca]\ndefault_ca = x\n[x]\ndatabase = {w}/ca.index\nnew_certs_dir = {w}\ndefault_md = sha256\n"
-                "policy = p\nunique_subject = no\nrand_serial = yes\nx509_extensions = e\n"
-                "[p]\norganizationalUnitName = supplied\ncommonName = supplied\n"
-                "[e]\nbasicConstraints = critical,CA:FALSE\nextendedKeyUsage = clientAuth\n")
-    with open(f"{w}/ca.index", "w", encoding="ascii"):
-        pass
-    request = openssl("req", "-new", "-key", f"{folder}/agent.key", "-subj", f"/OU=agent/CN={host}", "-out", f"{w}/aged.csr")
-    done = openssl("ca", "-batch", "-notext", "-config", f"{w}/ca.conf", "-cert", f"{s.dir}/server-ca.pem", "-keyfile",
-                   f"{s.dir}/server-ca.key", "-startdate", stamp(left_days - 90), "-enddate", stamp(left_days), "-in",
-                   f"{w}/aged.csr", "-out", f"{folder}/agent.pem")
-    if request.returncode or done.returncode:
-        raise RuntimeError(request.stderr + done.stderr)
-
-
 def test_due(s, conf):
     """A third of its time before its end a certificate is renewed without being told to."""
     cert = os.path.join(s.work, "xen7", "agent.pem")
     with open(cert, encoding="ascii") as f:
         kept = f.read()
     for left, said in ((32, "not due yet\n"), (29, "renewed\n"), (1, "renewed\n")):
-        aged(s, "xen7", left)
+        aged(s, os.path.join(s.work, "xen7"), "xen7", left)
         answer = run("fixgatectl", "renew", "--config", conf, check=False)
         same((answer.returncode, answer.stdout), (0, said), f"of 90 days {left} are left: {said.strip()}")
         same(openssl("x509", "-in", cert, "-noout", "-checkend", str(33 * 86400)).returncode == 0, said == "renewed\n",

@@ -54,6 +54,32 @@ def run(program, *args, check=True, timeout=120):
     return done
 
 
+def openssl(*args, text=None):
+    return subprocess.run(["openssl", *args], input=text, capture_output=True, text=True, timeout=60)
+
+
+def aged(s, folder, host, left_days):
+    """A certificate of 90 days for the host's key in the folder, of which so many are left."""
+    w = s.work
+    now = time.time()
+
+    def stamp(days):
+        return time.strftime("%y%m%d%H%M%SZ", time.gmtime(now + days * 86400 + 3600))
+    with open(f"{w}/ca.conf", "w", encoding="ascii") as f:
+        f.write(f"[ca]\ndefault_ca = x\n[x]\ndatabase = {w}/ca.index\nnew_certs_dir = {w}\ndefault_md = sha256\n"
+                "policy = p\nunique_subject = no\nrand_serial = yes\nx509_extensions = e\n"
+                "[p]\norganizationalUnitName = supplied\ncommonName = supplied\n"
+                "[e]\nbasicConstraints = critical,CA:FALSE\nextendedKeyUsage = clientAuth\n")
+    with open(f"{w}/ca.index", "w", encoding="ascii"):
+        pass
+    request = openssl("req", "-new", "-key", f"{folder}/agent.key", "-subj", f"/OU=agent/CN={host}", "-out", f"{w}/aged.csr")
+    done = openssl("ca", "-batch", "-notext", "-config", f"{w}/ca.conf", "-cert", f"{s.dir}/server-ca.pem", "-keyfile",
+                   f"{s.dir}/server-ca.key", "-startdate", stamp(left_days - 90), "-enddate", stamp(left_days), "-in",
+                   f"{w}/aged.csr", "-out", f"{folder}/agent.pem")
+    if request.returncode or done.returncode:
+        raise RuntimeError(request.stderr + done.stderr)
+
+
 class Answer:
     def __init__(self, response, body):
         self.status, self.headers, self.body = response.status, response.headers, body

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""fixgate-server.service and .socket as they are installed, started by a systemd of the test's own: TAP.
+"""fixgate-server.service and .socket, and fixgate-renew.timer, as they are installed, started by a systemd of the test's own: TAP.
 
 It has namespaces and a cgroup of its own, and no units but ours and the targets that they name.
 """
@@ -16,7 +16,7 @@ import threading
 import time
 
 import fgserver
-from fgserver import ADMIN, AGENT, BIN, NOBODY, ROOT, SANITIZED, WEB1, Server, bundle, guest, ok, report, run, same
+from fgserver import ADMIN, AGENT, BIN, NOBODY, ROOT, SANITIZED, WEB1, Server, aged, bundle, guest, ok, report, run, same
 
 DIR, USER, PORT = "/var/lib/fixgate-server", "fixgate-server", 8443
 UNIT = os.path.join(ROOT, "server", "systemd", "fixgate-server")
@@ -34,21 +34,29 @@ umount -l /sys/fs/cgroup
 mount -t tmpfs tmpfs /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t proc proc /proc
-for f in passwd group shadow gshadow; do
-	if [ -e "$1/etc/$f" ]; then mount --bind "$1/etc/$f" /etc/$f; fi
-done
+mkdir -p /run/etc /run/bin
+cp -a /etc/. /run/etc
+cp -a "$1"/etc/. /run/etc
+mount --bind /run/etc /etc
+mkdir -p /etc/fixgate
 cp "$1"/units/* /lib/systemd/system
-mkdir -p /run/bin
-cp "$2/fixgate-server" /run/bin
+cp "$2"/fixgate-server "$2"/fixgatectl "$2"/fixgate-enrol /run/bin
 ip link set lo up
 export container=fixgate
 exec /lib/systemd/systemd --system --unit=idle.target --log-target=console --log-level=notice --show-status=no
 """
 
 
-def unit_text():
-    with open(UNIT + ".service", encoding="ascii") as f:
-        return f.read().replace("@sbindir@", "/run/bin")
+RENEW = os.path.join(ROOT, "dom0-agent", "systemd", "fixgate-renew")
+
+
+def unit_text(path):
+    """With the programs where the test has them."""
+    with open(path, encoding="ascii") as f:
+        text = f.read().replace("@sbindir@", "/run/bin").replace("=/usr/bin/fixgatectl", "=/run/bin/fixgatectl")
+    if SANITIZED:    # its search for leaks traces the process, which a unit forbids
+        text = text.replace("[Service]\n", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n")
+    return text
 
 
 def write(path, text):
@@ -184,6 +192,39 @@ def test_mistakes():
     systemctl("stop", USER)
 
 
+def test_renewal(s):
+    """The host's side: the timer has the certificate renewed when it is time, and fixgated restarted when it was."""
+    run("fixgate-server", "enrol", "xen8", "--dir", DIR, "--out", "/etc/fixgate")
+    write("/etc/fixgate/agent.conf", f"[server]\naddress = 127.0.0.1\nport = {PORT}\nca = /etc/fixgate/server-ca.pem\n"
+          "cert = /etc/fixgate/agent.pem\nkey = /etc/fixgate/agent.key\n[trust]\ndir = " + s.work + "/keys/trust\n")
+    systemctl("start", USER, "fixgated")
+
+    def renew():
+        """Is the certificate another one, and fixgated's process?"""
+        before = open("/etc/fixgate/agent.pem", "rb").read(), show("MainPID", "fixgated")
+        done = systemctl("start", "fixgate-renew.service")
+        after = open("/etc/fixgate/agent.pem", "rb").read(), show("MainPID", "fixgated")
+        return done.returncode, before[0] != after[0], before[1] != after[1]
+    same(renew(), (0, False, False), "fixgate-renew.service: a new certificate is left as it is, and fixgated too")
+    aged(s, "/etc/fixgate", "xen8", 29)
+    same(renew(), (0, True, True), "one that is due is renewed, and fixgated restarted")
+    systemctl("stop", "fixgated")
+    aged(s, "/etc/fixgate", "xen8", 29)
+    same((renew(), show("ActiveState", "fixgated")), ((0, True, False), "inactive"), "where fixgated does not run it is not started")
+    aged(s, "/etc/fixgate", "xen8", 29)
+    old = open("/etc/fixgate/agent.pem", "rb").read()
+    os.makedirs("/etc/systemd/system/fixgate-renew.timer.d")
+    write("/etc/systemd/system/fixgate-renew.timer.d/now.conf", "[Timer]\nRandomizedDelaySec=0\n")
+    os.makedirs("/var/lib/systemd/timers", exist_ok=True)
+    write("/var/lib/systemd/timers/stamp-fixgate-renew.timer", "")
+    os.utime("/var/lib/systemd/timers/stamp-fixgate-renew.timer", (time.time() - 3 * 86400,) * 2)
+    systemctl("daemon-reload")
+    same(systemctl("start", "fixgate-renew.timer").returncode, 0, "the timer, after three days without power")
+    ok(wait_for(lambda: open("/etc/fixgate/agent.pem", "rb").read() != old), "renews at once")
+    ok(wait_for(lambda: show("NextElapseUSecRealtime", "fixgate-renew.timer")), "and will look again")
+    systemctl("stop", "fixgate-renew.timer", USER)
+
+
 def inside(work):
     s = Unit(work)
     done = systemctl("start", USER)
@@ -194,6 +235,7 @@ def inside(work):
     test_killed(s)
     test_socket(s)
     test_mistakes()
+    test_renewal(s)
 
 
 # ---- outside ----
@@ -215,11 +257,9 @@ def prepare(work):
     os.makedirs(os.path.join(work, "etc"))
     for name in TARGETS:
         write(os.path.join(work, "units", name + ".target"), f"[Unit]\nDescription={name}\nDefaultDependencies=no\n")
-    text = unit_text()
-    if SANITIZED:    # its search for leaks traces the process, which the unit forbids
-        text = text.replace("[Service]\n", "[Service]\nEnvironment=ASAN_OPTIONS=detect_leaks=0\n")
-    write(os.path.join(work, "units", USER + ".service"), text)
-    shutil.copy(UNIT + ".socket", os.path.join(work, "units"))
+    for path in (UNIT + ".service", UNIT + ".socket", RENEW + ".service", RENEW + ".timer"):
+        write(os.path.join(work, "units", os.path.basename(path)), unit_text(path))
+    write(os.path.join(work, "units", "fixgated.service"), "[Service]\nExecStart=/bin/sleep infinity\n")
     for name in ("passwd", "group", "shadow", "gshadow"):
         if os.path.exists("/etc/" + name):
             shutil.copy("/etc/" + name, os.path.join(work, "etc", name))
