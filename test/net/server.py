@@ -112,6 +112,31 @@ def restart(server, port, agent, cursor):
     return server
 
 
+def cancellation(port):
+    """By an administrator, and by a rollout that is cancelled: each reaches fixgated in the poll that waits."""
+    agent = Agent(world, port, **enrolled())
+    last = agent.expect("offers")["cursor"]
+
+    def calls_back(seq, act):
+        act()
+        m = agent.expect("offers")
+        assert m["offers"] == [] and m["cancelled"] == [{"seq": seq, "guest": GUEST, "fix": "net-fix"}], m
+        return m["cursor"]
+    with tap.case("an offer that an administrator cancels is called back"):
+        admin("offer", "--fix", "net-fix", "--guest", "web1", "--force")
+        m = agent.expect("offers")
+        assert m["cursor"] > last, m
+        calls_back(m["offers"][0]["seq"], lambda: admin("cancel", "--fix", "net-fix", "--guest", "web1"))
+    with tap.case("so is that of a rollout that is cancelled"):
+        world.build("net-fix", 4)
+        admin("publish", os.path.join(world.dir, "net-fix-4.fix"))
+        rollout = json.loads(admin("rollout", "create", "net-fix", "--select", "all", "--json"))["id"]
+        m = agent.expect("offers")
+        assert m["offers"][0]["version"] == 4, m
+        calls_back(m["offers"][0]["seq"], lambda: admin("rollout", "cancel", str(rollout)))
+        assert agent.close() == 0, agent.text()
+
+
 def enrolled():
     host = os.path.join(world.dir, "xen1")
     return {"ca": host + "/server-ca.pem", "cert": host + "/agent.pem", "key": host + "/agent.key"}
@@ -127,6 +152,7 @@ def main():
         agent = Agent(world, port, **enrolled())
         cursor = work(agent)
         server = restart(server, port, agent, cursor)
+        cancellation(port)
     finally:
         if server:
             server.send_signal(signal.SIGTERM)
