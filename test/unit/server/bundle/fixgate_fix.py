@@ -5,12 +5,15 @@ import glob
 import hashlib
 import json
 import os
+import pty
+import select
 import shutil
 import ssl
 import stat
 import subprocess
 import sys
 import tempfile
+import time
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../../.."))
 FIX = os.path.join(os.environ.get("FG_BIN", os.path.join(TOP, "build/bin")), "fixgate-fix")
@@ -449,6 +452,60 @@ def keys_that_do_not_fit():
     assert not os.path.exists("x.fix")
 
 
+def at_terminal(word, *args, env=None):
+    """fixgate-fix with a terminal, at which its questions are answered with the word; its exit status and what it printed."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(FIX, [FIX, *args], {**os.environ, **(env or {})})
+    said, answered, end = b"", 0, time.monotonic() + 60
+    while time.monotonic() < end and select.select([fd], [], [], end - time.monotonic())[0]:
+        try:
+            said += os.read(fd, 4096)
+        except OSError:    # its end is closed (pty(7))
+            break
+        if said.count(b":") > answered and said.rstrip().endswith(b":"):
+            answered = said.count(b":")
+            os.write(fd, word.encode() + b"\n")
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode(errors="replace")
+
+
+@test
+def a_key_with_a_passphrase():
+    subprocess.run(["openssl", "pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:wonderland", "-in", "k/publisher.key", "-out",
+                    "k/locked.key"], check=True)
+    build("p.fix", signed=False)
+    before = open("p.fix", "rb").read()
+    sign = ["sign", "--key", "k/locked.key", "--cert", "k/publisher.pem", "p.fix"]
+    p = subprocess.run(["setsid", "--wait", FIX, *sign], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                       timeout=60)
+    assert p.returncode == FAILED and "k/locked.key" in p.stderr, (p.returncode, p.stderr)    # nobody to ask: it does not wait
+    status, said = at_terminal("looking-glass", *sign)
+    assert status == FAILED and "looking-glass" not in said, (status, said)
+    assert open("p.fix", "rb").read() == before
+    status, said = at_terminal("wonderland", *sign)
+    assert status == OK and "wonderland" not in said, (status, said)
+    assert json.loads(fix("verify", "--trust", "k/trust", "--json", "p.fix"))["signers"] == ["CN=Alice"]
+
+
+@test
+def one_publisher_of_three_is_lost():
+    """Two of three have to sign: whichever is lost, the other two are enough, and one alone is not."""
+    people = {"Alice": "k", "Bob": "k2", "Chris": "k3"}
+    fix("keygen", "--out", "k3", "--ca", "k", "--name", "Chris")
+    for lost in [*people, None]:
+        for alone in [name for name in people if name != lost]:
+            build("two.fix", signed=False)
+            fix("sign", "--key", people[alone] + "/publisher.key", "--cert", people[alone] + "/publisher.pem", "two.fix")
+            fix("verify", "--trust", "k/trust", "--threshold", "2", "two.fix", expect=UNTRUSTED)
+            for name in people:
+                if name not in (alone, lost):
+                    fix("sign", "--key", people[name] + "/publisher.key", "--cert", people[name] + "/publisher.pem", "two.fix")
+            said = json.loads(fix("verify", "--trust", "k/trust", "--threshold", "2", "--json", "two.fix"))
+            assert sorted(said["signers"]) == sorted("CN=" + name for name in people if name != lost), said
+    fix("verify", "--trust", "k/trust", "--threshold", "3", "two.fix")
+
+
 @test
 def usage():
     for verb in ("keygen", "build", "sign", "verify", "show", "extract"):
@@ -510,6 +567,11 @@ def a_key_in_a_token():
         "u.fix", env=env)
     assert json.loads(fix("verify", "--trust", "k/trust", "--json", "u.fix"))["signers"] == ["CN=Bob"]
     fix("sign", "--key", "k2/publisher.key", "--cert", "pkcs11:token=fg;object=absent;type=cert", "u.fix", env=env, expect=FAILED)
+    build("v.fix", signed=False)
+    ask = ["sign", "--key", "pkcs11:token=fg;object=pub;type=private", "--cert", "k2/publisher.pem", "v.fix"]
+    assert at_terminal("9999", *ask, env=env)[0] == FAILED
+    status, said = at_terminal("1234", *ask, env=env)
+    assert status == OK and "1234" not in said, (status, said)
     return None
 
 
