@@ -28,8 +28,30 @@ def uuid_of(who):
     return f"aaaaaaaa-0000-4000-8000-{HOSTS.index(who):012x}"
 
 
+STATES = ("queued", "isolated", "stopped", "fixing")
+FIXES = 4
+
+
+def report_of(who, seq):
+    """The same for the same number: job after job, each of a newer version of one of four fixes; every third fails."""
+    n, step = divmod(seq - 1, len(STATES) + 1)
+    state = STATES[step] if step < len(STATES) else "failed" if n % 3 == 2 else "done"
+    return report(seq, state, job=f"k{n}", uuid=uuid_of(who), fix=f"kill-{n % FIXES}", version=1 + n // FIXES, at_ms=seq)
+
+
+def ledger_of(highest):
+    """What the ledger says after so many of them."""
+    found = {}
+    for seq in range(1, highest + 1):
+        r = report_of(HOSTS[0], seq)
+        found[r["fix"]] = ({"done": "fixed", "failed": "failed"}.get(r["state"], "in-progress"), r["job"], r["version"])
+    return found
+
+
 class Reporter(threading.Thread):
     """One host: batches of reports, each from the oldest that was not acknowledged, over what ever breaks."""
+
+    make = staticmethod(lambda who, seq: report(seq, "queued", job="k", uuid=uuid_of(who)))
 
     def __init__(self, s, who, journal):
         super().__init__(daemon=True)
@@ -41,8 +63,7 @@ class Reporter(threading.Thread):
     def run(self):
         h = None
         while not self.stop.is_set():
-            batch = [report(i, "queued", job="k", uuid=uuid_of(self.who))
-                     for i in range(self.acked + 1, self.acked + 1 + random.randint(1, 40))]
+            batch = [self.make(self.who, i) for i in range(self.acked + 1, self.acked + 1 + random.randint(1, 40))]
             try:
                 h = h or self.s.connect(self.who)
                 answer = self.s.call(self.who, "POST", "/v1/reports", {"journal": self.journal, "reports": batch},
@@ -61,9 +82,10 @@ class Reporter(threading.Thread):
         self.join(90)
 
 
-def reporters(s, journal):
+def reporters(s, journal, make=None):
     found = [Reporter(s, who, journal) for who in HOSTS]
     for r in found:
+        r.make = make or r.make
         r.start()
     return found
 
@@ -96,8 +118,24 @@ def whole(s):
     same(s.admin("audit", "verify").returncode, 0, "the audit log verifies")
 
 
+def check_ledger(s, journal):
+    """The ledger is that of the reports, in their order, and what is counted with each write is what is there."""
+    wrong = []
+    for who in HOSTS:
+        highest = s.query("SELECT MAX(r.seq) FROM report r JOIN journal j ON j.id = r.journal_id JOIN host h ON h.id = j.host_id"
+                          " WHERE j.name = ? AND h.name = ?", journal, who)[0][0]
+        rows = {fix: rest for fix, *rest in s.query("SELECT fix, status, job, version FROM ledger WHERE client = ? AND fix LIKE 'kill-%'",
+                                                    uuid_of(who))}
+        wanted = {fix: list(rest) for fix, rest in ledger_of(highest).items()}
+        if rows != wanted:
+            wrong.append((who, highest, rows, wanted))
+    same(wrong, [], "the ledger is what the reports say")
+    counted = s.query("SELECT name, word, n FROM counter WHERE kind = 'ledger' AND n <> 0 ORDER BY 1, 2")
+    same(counted, s.query("SELECT fix, status, COUNT(*) FROM ledger GROUP BY fix, status ORDER BY 1, 2"), "and the counters count it")
+
+
 def test_kill(s):
-    found = reporters(s, "kill")
+    found = reporters(s, "kill", report_of)
     moved = True
     for _ in range(3):    # one worker after the other
         moved = moved and progress(found, 60)
@@ -112,6 +150,7 @@ def test_kill(s):
         r.end()
     ok(moved, "reports go on after each kill -9")
     check(s, found, "kill", "three workers and three servers killed under load")
+    check_ledger(s, "kill")
     whole(s)
 
 
@@ -183,6 +222,9 @@ def test_full(work):
            [r.errors for r in found])
         same(s.call(NOBODY, "GET", "/healthz").status, 200, "the server answers")
         same(s.call(AGENT, "GET", "/v1/offers").status, 200, "and what only reads works")
+        codes = len(s.query("SELECT * FROM enrolment"))
+        same(s.call(ADMIN, "POST", "/v1/codes", {"host": "xen9"}).status, 500, "no code for a new host is made")
+        same(len(s.query("SELECT * FROM enrolment")), codes, "and none is kept by half")
         os.symlink(os.path.join(small, "keys"), os.path.join(work, "keys"))
         _, data, digest = bundle(work, "big", size=300000)
         answer = s.call(ADMIN, "PUT", "/v1/fixes/" + digest, data)
@@ -194,6 +236,7 @@ def test_full(work):
             r.end()
         check(s, found, "full", "a full disk")
         whole(s)
+        same(s.call(ADMIN, "POST", "/v1/codes", {"host": "xen9"}).status, 201, "a code is made")
         same(s.call(ADMIN, "PUT", "/v1/fixes/" + digest, data).status, 201, "and the upload is taken")
         same(s.stop(), 0, "the server ends")
     finally:
