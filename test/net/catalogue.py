@@ -118,6 +118,44 @@ def refusals():
     with_catalogue("another fix's bundle under this offer", pki.catalogue(), offer_of(other), lambda m: refused(m, "manifest", untrusted))
 
 
+def signed_by(usage):
+    """world.bundle as if a certificate of the publishers' CA with that usage had signed it: fixgate-fix would not sign."""
+    keys, d = world.dir + "/keys/", world.dir
+    with open(d + "/usage.ext", "w") as f:
+        f.write("basicConstraints=critical,CA:FALSE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always\n" + usage)
+    openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", d + "/usage.key", "-subj",
+            "/CN=Usage", "-out", d + "/usage.csr")
+    openssl("x509", "-req", "-in", d + "/usage.csr", "-CA", keys + "publisher-ca.pem", "-CAkey", keys + "publisher-ca.key", "-days", "1",
+            "-extfile", d + "/usage.ext", "-out", d + "/usage.pem")
+    length, hashes = (int.from_bytes(world.bundle[at:at + 8], "big") for at in (16, 24))
+    with open(d + "/usage.in", "wb") as f:
+        f.write(world.bundle[80:80 + length])
+    openssl("cms", "-verify", "-noverify", "-inform", "DER", "-in", d + "/usage.in", "-binary", "-out", d + "/usage.json")
+    openssl("cms", "-sign", "-in", d + "/usage.json", "-binary", "-nodetach", "-outform", "DER", "-md", "sha256", "-signer",
+            d + "/usage.pem", "-inkey", d + "/usage.key", "-out", d + "/usage.cms")
+    with open(d + "/usage.cms", "rb") as f:
+        cms = f.read()
+    header = world.bundle[:16] + len(cms).to_bytes(8, "big") + world.bundle[24:48]
+    rest = cms + world.bundle[80 + length:80 + length + hashes]
+    return header + hashlib.sha256(header + rest).digest() + rest + world.bundle[80 + length + hashes:]
+
+
+def usages():
+    """The same way with the right usage is taken: it is the usage that counts."""
+    right = "keyUsage=critical,digitalSignature\nextendedKeyUsage=codeSigning\n"
+    cases = [("for code signing", right, None)]
+    cases += [(text, right.replace(a, b), "not for code signing") for text, a, b in (
+        ("for TLS servers", "=codeSigning", "=serverAuth"), ("for mail", "=codeSigning", "=emailProtection"),
+        ("for anything", "=codeSigning", "=anyExtendedKeyUsage"), ("that does not say for what", "extendedKeyUsage=codeSigning\n", ""))]
+    cases += [("for code signing that may not sign", right.replace("digitalSignature", "keyAgreement"), "sign")]
+    kept = world.pki.fixes["net-fix", 3]
+    for text, usage, says in cases:
+        world.pki.fixes["net-fix", 3] = data = signed_by(usage)
+        with_catalogue(("refused: " if says else "taken: ") + "a bundle signed with a certificate " + text, world.pki.catalogue(),
+                       offer_of(data), (lambda m, s=says: refused(m, s, "untrusted")) if says else taken)
+    world.pki.fixes["net-fix", 3] = kept
+
+
 def sizes():
     """As many fixes as there may be, with the longest names, and one more."""
     many = {("%05d-%s" % (i, "x" * 122), 2 ** 63 - 1): b"%080d" % i for i in range(8190)}
@@ -461,6 +499,7 @@ def real_server():
 def main():
     try:
         refusals()
+        usages()
         thresholds()
         sizes()
         while_running()
