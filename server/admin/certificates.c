@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* One-time codes, revocation, the list of certificates. */
+#include "print.h"
 #include "verbs.h"
 
 #include <fixgate/protocol.h>
 #include <lib/util.h>
 #include <stdio.h>
 #include <string.h>
+
+#define CERTIFICATE_KEYS "role,name,serial,issued_ms,expires_ms,revoked_ms"
 
 static void print_json(const json_t *value)
 {
@@ -81,7 +84,13 @@ int fg_admin_certificates(struct fg_admin *a, const struct fg_admin_options *o, 
 		print_json(answer);
 		return 0;
 	}
+	if (o->csv)
+		fg_print_csv_head(CERTIFICATE_KEYS);
 	json_array_foreach (json_object_get(answer, "certificates"), i, c) {
+		if (o->csv) {
+			fg_print_csv(CERTIFICATE_KEYS, c);
+			continue;
+		}
 		bool gone = json_object_get(c, "revoked_ms");
 		time_of(c, "issued_ms", issued);
 		time_of(c, "expires_ms", expires);

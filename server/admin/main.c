@@ -85,6 +85,13 @@ static const struct verb *find(int argc, char **argv)
 	return NULL;
 }
 
+static bool prints_list(const struct verb *v)
+{
+	return v->run == fg_admin_clients || v->run_on == fg_admin_history || v->run == fg_admin_fixes ||
+	       v->run == fg_admin_offers || v->run == fg_admin_rollout_list || v->run_on == fg_admin_rollout_show ||
+	       v->run == fg_admin_certificates || v->run == fg_admin_audit;
+}
+
 static int run(int argc, char **argv, struct fg_error *err)
 {
 	struct fg_admin_where where = { .dir = NULL };
@@ -99,6 +106,8 @@ static int run(int argc, char **argv, struct fg_error *err)
 		fg_admin_usage(stderr);
 		return fg_error_set(err, FG_EUSAGE, "no such command, or an argument of it is missing");
 	}
+	if (o.csv && !prints_list(verb))
+		return fg_error_set(err, FG_EUSAGE, "--csv is for lists");
 	o.words = argv + optind;
 	o.n_words = (size_t)(argc - optind);
 	o.dir = where.dir;

@@ -24,7 +24,7 @@ void fg_admin_usage(FILE *to)
 	      "                     [--window WINDOW]... [--approval]\n"
 	      "       fixgate-admin WHERE rollout list | show ID [--targets [--state S]] [--csv]\n"
 	      "       fixgate-admin WHERE rollout approve | pause | resume | cancel | retry ID\n"
-	      "       fixgate-admin WHERE enrol HOST | revoke [ROLE] NAME | certificates\n"
+	      "       fixgate-admin WHERE enrol HOST | revoke [ROLE] NAME | certificates [--csv]\n"
 	      "       fixgate-admin WHERE audit [list] [--csv] | audit verify [--noted N:HASH]\n"
 	      "       fixgate-admin --dir DIR backup FILE | restore FILE\n"
 	      "WHERE: --dir DIR, or --server URL --ca FILE --cert FILE --key FILE\n"

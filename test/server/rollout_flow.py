@@ -340,11 +340,14 @@ def test_csv(s):
                                (["offers"], "offers", ("seq", "fix", "guest", "name", "host", "by", "force")),
                                (["history", uuid(20)], "events", ("event", "host", "fix", "version", "by", "job", "state", "reason")),
                                (["audit", "list"], "entries", ("n", "who", "what", "detail", "hash")),
+                               (["certificates"], "certificates", ("role", "name", "serial")),
                                (["rollout", "list"], "rollouts", ("id", "fix", "state", "created_by"))):
         wanted = json.loads(s.admin(*args, "--json").stdout)[key]
         got = rows(s, *args)
         same([[t.get(c) for c in columns] for t in got], [[as_csv(w.get(c)) for c in columns] for w in wanted],
              f"{args[0]} says the same as JSON")
+    for args in (["catalogue"], ["label", "a=b", "--guest", "plain"], ["audit", "verify"], ["enrol", "x"]):
+        same(s.admin(*args, "--csv", check=False).returncode, 2, f"{args[0]} is no list: --csv is refused")
     fixes = {t["fix"]: t for t in rows(s, "fixes")}
     same([fixes["fix-csv"][c] for c in ("title", "failed", "offered", "fixed", "open_offers")],
          ['=1+1, "quoted"', "2", str(len(NAMES) - 2), "0", str(len(NAMES) - 2)], "a fix with its counters")
