@@ -20,6 +20,8 @@ from nslib import GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, UUID, UUID2, Filter, Ns, Off
 
 TUNSETIFF, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x400454ca, 0x0002, 0x1000, 0x4000  # linux/if_tun.h
 
+SANITIZED = bool(os.environ.get("FG_SANITIZED"))  # the kernel is the same: there the counts of every tenth frame are read
+
 
 class World:
     def __init__(self):
@@ -77,19 +79,38 @@ def expected_reason(known, frame, reason):
     return {b"\x08\x06": "arp", b"\x86\xdd": "neighbour"}[frame[12:14]] if one else reason
 
 
+def more(side, before, now):
+    return [k[1] for k in now if now[k] > before.get(k, 0) and k[0] == side and not k[1].startswith("pass-")]
+
+
+class Counted:
+    """Under which reason each of many frames was counted"""
+
+    def __init__(self, w, side):
+        self.w, self.side, self.before, self.expected = w, side, w.filter.counters(), []
+
+    def once(self, reason):
+        """(as expected, what has grown); None: under any reason or none.  What is not read is read with a later frame."""
+        self.expected.append(reason)
+        if SANITIZED and len(self.expected) < 10:
+            return True, []
+        now, wanted = self.w.filter.counters(), set(self.expected)
+        grown_ = more(self.side, self.before, now)
+        good = set(grown_) == wanted if None not in wanted else wanted - {None} <= set(grown_)
+        self.before, self.expected = now, []
+        return good, grown_
+
+
 def outward(tap, w, known):
     tag = "MACs known" if known else "MACs unknown"
     frames = from_guest_hostile() + (from_guest_known() if known else from_guest_unknown())
-    before = w.filter.counters()
+    counted = Counted(w, "from")
     for name, frame, reason in frames:
         reason = expected_reason(known, frame, reason)
         at_server, at_other = w.send_out(frame)
-        before_ = before
-        before = w.filter.counters()
-        grown = [k[1] for k in before if before[k] > before_.get(k, 0) and k[0] == "from" and not k[1].startswith("pass-")]
-        good = not at_server and not at_other and (reason is None or grown == [reason])
-        tap.ok(good, "from the guest, %s: %s%s" % (tag, name, " (%s)" % reason if reason else ""),
-               "server: %s\nother: %s\ncounted: %s" % ([f.hex() for f in at_server], [f.hex() for f in at_other], grown))
+        good, grown_ = counted.once(reason)
+        tap.ok(good and not at_server and not at_other, "from the guest, %s: %s%s" % (tag, name, " (%s)" % reason if reason else ""),
+               "server: %s\nother: %s\ncounted: %s" % ([f.hex() for f in at_server], [f.hex() for f in at_other], grown_))
     for name, frame, expected in from_guest_legit(known):
         at_server, at_other = w.send_out(frame)
         # the bridge may cut off what is behind the IP packet
@@ -100,25 +121,21 @@ def outward(tap, w, known):
 
 def inward(tap, w, known):
     tag = "MACs known" if known else "MACs unknown"
-    before = w.filter.counters()
+    counted = Counted(w, "to")
     for name, frame, reason in to_guest_hostile() + (to_guest_known() if known else to_guest_unknown()):
         reason = expected_reason(known, frame, reason)
         by = w.s if frame[6:12] == SM else w.o
         seen = w.send_in(frame, by)
-        before_ = before
-        before = w.filter.counters()
-        grown = [k[1] for k in before if before[k] > before_.get(k, 0) and k[0] == "to" and not k[1].startswith("pass-")]
-        tap.ok(not seen and (reason is None or grown == [reason]),
-               "to the guest, %s: %s%s" % (tag, name, " (%s)" % reason if reason else ""),
-               "seen: %s\ncounted: %s" % ([f.hex() for f in seen], grown))
+        good, grown_ = counted.once(reason)
+        tap.ok(good and not seen, "to the guest, %s: %s%s" % (tag, name, " (%s)" % reason if reason else ""),
+               "seen: %s\ncounted: %s" % ([f.hex() for f in seen], grown_))
     for name, frame in to_guest_legit(known):
         seen = w.send_in(frame, w.s)
         tap.ok(seen == [frame], "to the guest, %s: passes: %s" % (tag, name), "seen: %s" % [f.hex() for f in seen])
 
 
 def grown(w, side, before):
-    now = w.filter.counters()
-    return [k[1] for k in now if now[k] > before.get(k, 0) and k[0] == side and not k[1].startswith("pass-")]
+    return more(side, before, w.filter.counters())
 
 
 def by_host(tap, w):
