@@ -14,7 +14,7 @@ import tempfile
 import time
 
 import pcapread
-from fglab import FORBIDDEN4, FORBIDDEN6, FORBIDDEN_MAC, HERE, LabError, wait_for
+from fglab import FORBIDDEN4, FORBIDDEN6, FORBIDDEN_MAC, GUESTS, HERE, LabError, wait_for
 
 INITRD = "/var/lib/xen/kernels/beacon-initrd.img"
 DISK = "/var/lib/xen/images/beacon.img"     # Fixgate refuses a guest that has none
@@ -68,11 +68,9 @@ def install(lab):
 
 
 def alone(lab, *keep):
-    """The lab's other guests only cost time: each one that idles has a part of the emulated CPUs."""
-    for name in {"web1", "web2", "idle1"} - set(keep):
-        lab.dom0(f"xl destroy {name}", check=False)
-    if "db1" not in keep:
-        lab.dom0("virsh -q -c xen:///system destroy db1", check=False)
+    """The lab's other guests only cost time: each one that idles has a part of the emulated CPUs.  Paused they cost none; to end
+    one takes 6 s."""
+    lab.dom0("; ".join(f"xl pause {name}" for name in sorted(set(GUESTS) - set(keep))))
 
 
 class Beacon:

@@ -24,8 +24,7 @@ STEPS = "pvh,reboots,hotplug,openvswitch,routed,hvm"
 
 def main(lab):
     steps = os.environ.get("FG_STEPS", STEPS).split(",")
-    fgbeacon.alone(lab, "web2")
-    lab.dom0("xl pause web2")
+    fgbeacon.alone(lab)
     with Scene.started(lab) as scene:
         capture = lab.capture_start("forbidden")
         lab.dom0("echo 'vif.default.script=\"vif-fixgate\"' >>/etc/xen/xl.conf")

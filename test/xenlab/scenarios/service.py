@@ -28,7 +28,7 @@ def main(lab):
 
 
 def readme(lab, scene):
-    fgbeacon.alone(lab, "web1")     # those that are off are known, too
+    fgbeacon.alone(lab, "web1")     # those that are paused are known, too
     with open(os.path.join(TOP, "README"), encoding="utf-8") as f:
         commands = re.findall(r"^    ((?:fixgated|fixgatectl|systemctl) .*)$", f.read(), re.M)
     lab.ok(len(commands) >= 5, f"README has {len(commands)} commands for dom0")
