@@ -15,7 +15,8 @@
 #define DIED 77
 #define POINTS_MAX 400 /* no job has so many writes */
 #ifdef __SANITIZE_ADDRESS__
-#define STEP 4 /* every point is for the plain build: here each life costs five times as much, and other faults are looked for */
+/* Every point is for the plain build: here each life costs five times as much, and other faults are looked for. */
+#define STEP 4
 #else
 #define STEP 1
 #endif
