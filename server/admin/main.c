@@ -38,38 +38,39 @@ static const struct verb {
 	int (*run)(struct fg_admin *a, const struct fg_admin_options *o, struct fg_error *err);
 	int (*run_on)(struct fg_admin *a, const struct fg_admin_options *o, const char *argument, struct fg_error *err);
 	int (*run_here)(const struct fg_admin_options *o, const char *argument, struct fg_error *err);
+	bool list; /* prints one: --csv is allowed */
 } verbs[] = {
-	{ "publish", NULL, 1, NULL, fg_admin_publish, NULL },
-	{ "catalogue", NULL, 0, fg_admin_catalogue, NULL, NULL },
-	{ "withdraw", NULL, 1, NULL, fg_admin_withdraw, NULL },
-	{ "revoke-signer", NULL, 1, NULL, fg_admin_revoke_signer, NULL },
-	{ "offer", NULL, 0, fg_admin_offer, NULL, NULL },
-	{ "cancel", NULL, 0, fg_admin_cancel, NULL, NULL },
-	{ "clients", NULL, 0, fg_admin_clients, NULL, NULL },
-	{ "history", NULL, 1, NULL, fg_admin_history, NULL },
-	{ "label", NULL, -1, fg_admin_label, NULL, NULL },
-	{ "fixes", NULL, 0, fg_admin_fixes, NULL, NULL },
-	{ "offers", NULL, 0, fg_admin_offers, NULL, NULL },
-	{ "rollout", "create", 1, NULL, fg_admin_rollout_create, NULL },
-	{ "rollout", "list", 0, fg_admin_rollout_list, NULL, NULL },
-	{ "rollout", "show", 1, NULL, fg_admin_rollout_show, NULL },
-	{ "rollout", "approve", 1, NULL, fg_admin_rollout_control, NULL },
-	{ "rollout", "pause", 1, NULL, fg_admin_rollout_control, NULL },
-	{ "rollout", "resume", 1, NULL, fg_admin_rollout_control, NULL },
-	{ "rollout", "cancel", 1, NULL, fg_admin_rollout_control, NULL },
-	{ "rollout", "retry", 1, NULL, fg_admin_rollout_control, NULL },
-	{ "enrol", NULL, 1, NULL, fg_admin_enrol, NULL },
-	{ "revoke", NULL, 1, NULL, fg_admin_revoke, NULL },
-	{ "revoke", "agent", 1, NULL, fg_admin_revoke, NULL },
-	{ "revoke", "viewer", 1, NULL, fg_admin_revoke, NULL },
-	{ "revoke", "operator", 1, NULL, fg_admin_revoke, NULL },
-	{ "revoke", "admin", 1, NULL, fg_admin_revoke, NULL },
-	{ "certificates", NULL, 0, fg_admin_certificates, NULL, NULL },
-	{ "audit", NULL, 0, fg_admin_audit, NULL, NULL },
-	{ "audit", "list", 0, fg_admin_audit, NULL, NULL },
-	{ "audit", "verify", 0, fg_admin_audit_verify, NULL, NULL },
-	{ "backup", NULL, 1, NULL, NULL, fg_admin_backup },
-	{ "restore", NULL, 1, NULL, NULL, fg_admin_restore },
+	{ "publish", NULL, 1, NULL, fg_admin_publish, NULL, false },
+	{ "catalogue", NULL, 0, fg_admin_catalogue, NULL, NULL, false },
+	{ "withdraw", NULL, 1, NULL, fg_admin_withdraw, NULL, false },
+	{ "revoke-signer", NULL, 1, NULL, fg_admin_revoke_signer, NULL, false },
+	{ "offer", NULL, 0, fg_admin_offer, NULL, NULL, false },
+	{ "cancel", NULL, 0, fg_admin_cancel, NULL, NULL, false },
+	{ "clients", NULL, 0, fg_admin_clients, NULL, NULL, true },
+	{ "history", NULL, 1, NULL, fg_admin_history, NULL, true },
+	{ "label", NULL, -1, fg_admin_label, NULL, NULL, false },
+	{ "fixes", NULL, 0, fg_admin_fixes, NULL, NULL, true },
+	{ "offers", NULL, 0, fg_admin_offers, NULL, NULL, true },
+	{ "rollout", "create", 1, NULL, fg_admin_rollout_create, NULL, false },
+	{ "rollout", "list", 0, fg_admin_rollout_list, NULL, NULL, true },
+	{ "rollout", "show", 1, NULL, fg_admin_rollout_show, NULL, true },
+	{ "rollout", "approve", 1, NULL, fg_admin_rollout_control, NULL, false },
+	{ "rollout", "pause", 1, NULL, fg_admin_rollout_control, NULL, false },
+	{ "rollout", "resume", 1, NULL, fg_admin_rollout_control, NULL, false },
+	{ "rollout", "cancel", 1, NULL, fg_admin_rollout_control, NULL, false },
+	{ "rollout", "retry", 1, NULL, fg_admin_rollout_control, NULL, false },
+	{ "enrol", NULL, 1, NULL, fg_admin_enrol, NULL, false },
+	{ "revoke", NULL, 1, NULL, fg_admin_revoke, NULL, false },
+	{ "revoke", "agent", 1, NULL, fg_admin_revoke, NULL, false },
+	{ "revoke", "viewer", 1, NULL, fg_admin_revoke, NULL, false },
+	{ "revoke", "operator", 1, NULL, fg_admin_revoke, NULL, false },
+	{ "revoke", "admin", 1, NULL, fg_admin_revoke, NULL, false },
+	{ "certificates", NULL, 0, fg_admin_certificates, NULL, NULL, true },
+	{ "audit", NULL, 0, fg_admin_audit, NULL, NULL, true },
+	{ "audit", "list", 0, fg_admin_audit, NULL, NULL, true },
+	{ "audit", "verify", 0, fg_admin_audit_verify, NULL, NULL, false },
+	{ "backup", NULL, 1, NULL, NULL, fg_admin_backup, false },
+	{ "restore", NULL, 1, NULL, NULL, fg_admin_restore, false },
 };
 
 static const struct verb *find(int argc, char **argv)
@@ -83,13 +84,6 @@ static const struct verb *find(int argc, char **argv)
 			return v;
 	}
 	return NULL;
-}
-
-static bool prints_list(const struct verb *v)
-{
-	return v->run == fg_admin_clients || v->run_on == fg_admin_history || v->run == fg_admin_fixes ||
-	       v->run == fg_admin_offers || v->run == fg_admin_rollout_list || v->run_on == fg_admin_rollout_show ||
-	       v->run == fg_admin_certificates || v->run == fg_admin_audit;
 }
 
 static int run(int argc, char **argv, struct fg_error *err)
@@ -106,7 +100,7 @@ static int run(int argc, char **argv, struct fg_error *err)
 		fg_admin_usage(stderr);
 		return fg_error_set(err, FG_EUSAGE, "no such command, or an argument of it is missing");
 	}
-	if (o.csv && !prints_list(verb))
+	if (o.csv && !verb->list)
 		return fg_error_set(err, FG_EUSAGE, "--csv is for lists");
 	o.words = argv + optind;
 	o.n_words = (size_t)(argc - optind);

@@ -4,12 +4,14 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fixgate/protocol.h>
 #include <lib/util.h>
 #include <pwd.h>
 #include <server/config.h>
 #include <server/store/store.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define TRUST_FILE_MAX (1u << 20)
@@ -140,13 +142,29 @@ static int hand_over(const char *dir, const char *user, struct fg_error *err)
 static int folders(const char *dir, struct fg_error *err)
 {
 	static const char *const names[] = { FG_SERVER_BLOBS, FG_SERVER_UPLOADS, FG_SERVER_TRUST };
-	int rc = fg_mkdir_p(dir, 0700, err);
+	int rc = 0;
 
 	for (size_t i = 0; i < FG_COUNT(names) && rc == 0; i++) {
 		fg_autofree char *path = in(dir, names[i]);
 		rc = fg_mkdir_p(path, 0700, err);
 	}
 	return rc;
+}
+
+/* Against a second init of the same folder, which would take what the first one makes for the rest of one that was killed. */
+static int lock_folder(const char *dir, struct fg_error *err)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return fg_error_errno(err, FG_EIO, errno, "cannot open %s", dir);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		int rc = errno == EWOULDBLOCK ? fg_error_set(err, FG_EEXISTS, "another init is at work in %s", dir)
+					      : fg_error_errno(err, FG_EIO, errno, "cannot lock %s", dir);
+		close(fd);
+		return rc;
+	}
+	return fd;
 }
 
 /* What an init that did not come to its end made; nobody was given any of it. */
@@ -186,11 +204,15 @@ int fg_setup_init(const struct fg_setup_init *init, struct fg_error *err)
 {
 	fg_autofree char *conf = in(init->dir, FG_SERVER_CONF), *ca = in(init->dir, FG_SERVER_CA_PEM);
 	fg_autofree char *unfinished = in(init->dir, FG_SERVER_CONF ".init");
+	int rc = fg_mkdir_p(init->dir, 0700, err);
+	fg_autoclose int lock = rc == 0 ? lock_folder(init->dir, err) : -1;
+	if (lock < 0)
+		return rc < 0 ? rc : lock;
+	/* Only now is it sure that what is there is nobody's who is still at work, or has come to an end meanwhile. */
 	bool again = access(unfinished, F_OK) == 0;
-
 	if (access(conf, F_OK) == 0 || (!again && access(ca, F_OK) == 0))
 		return fg_error_set(err, FG_EEXISTS, "%s is the folder of a server already", init->dir);
-	int rc = folders(init->dir, err);
+	rc = folders(init->dir, err);
 	if (rc == 0)
 		rc = config_write(init, unfinished, err);
 	if (rc == 0 && again)

@@ -89,10 +89,10 @@ class Counted:
     def __init__(self, w, side):
         self.w, self.side, self.before, self.expected = w, side, w.filter.counters(), []
 
-    def once(self, reason):
+    def once(self, reason, last):
         """(as expected, what has grown); None: under any reason or none.  What is not read is read with a later frame."""
         self.expected.append(reason)
-        if SANITIZED and len(self.expected) < 10:
+        if SANITIZED and not last and len(self.expected) < 10:
             return True, []
         now, wanted = self.w.filter.counters(), set(self.expected)
         grown_ = more(self.side, self.before, now)
@@ -108,7 +108,7 @@ def outward(tap, w, known):
     for name, frame, reason in frames:
         reason = expected_reason(known, frame, reason)
         at_server, at_other = w.send_out(frame)
-        good, grown_ = counted.once(reason)
+        good, grown_ = counted.once(reason, frame is frames[-1][1])
         tap.ok(good and not at_server and not at_other, "from the guest, %s: %s%s" % (tag, name, " (%s)" % reason if reason else ""),
                "server: %s\nother: %s\ncounted: %s" % ([f.hex() for f in at_server], [f.hex() for f in at_other], grown_))
     for name, frame, expected in from_guest_legit(known):
@@ -122,11 +122,12 @@ def outward(tap, w, known):
 def inward(tap, w, known):
     tag = "MACs known" if known else "MACs unknown"
     counted = Counted(w, "to")
-    for name, frame, reason in to_guest_hostile() + (to_guest_known() if known else to_guest_unknown()):
+    frames = to_guest_hostile() + (to_guest_known() if known else to_guest_unknown())
+    for name, frame, reason in frames:
         reason = expected_reason(known, frame, reason)
         by = w.s if frame[6:12] == SM else w.o
         seen = w.send_in(frame, by)
-        good, grown_ = counted.once(reason)
+        good, grown_ = counted.once(reason, frame is frames[-1][1])
         tap.ok(good and not seen, "to the guest, %s: %s%s" % (tag, name, " (%s)" % reason if reason else ""),
                "seen: %s\ncounted: %s" % ([f.hex() for f in seen], grown_))
     for name, frame in to_guest_legit(known):

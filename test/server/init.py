@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """fixgate-server init: on a folder that is a server's, after a mistake, and after it was killed at any point: TAP."""
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import fgserver
 from fgserver import ADMIN, NOBODY, SANITIZED, Server, ok, run, same
@@ -89,9 +89,6 @@ def killed_at(work, n):
 
 
 def test_killed(work):
-    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
-        ok(True, "init killed # SKIP no process may be traced here")
-        return
     wrong, n, ended = [], 0, 1
     while ended != 0 and n < 500:
         n += 1
@@ -109,17 +106,30 @@ def test_killed(work):
     same(wrong, [], "after each the next init makes a server that serves")
 
 
-def main():
-    work = tempfile.mkdtemp(prefix="fg-init-")
-    try:
-        run("fixgate-fix", "keygen", "--out", os.path.join(work, "keys"))
-        test_again(work)
-        test_mistake(work)
-        test_killed(work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    print(f"1..{fgserver.count}")
-    return 1 if fgserver.failures else 0
+def test_beside(work):
+    """Another init is at work: what it has made so far is not taken for the rest of one that was killed."""
+    folder = os.path.join(work, "server")
+    killed_or_done = killed_at(work, 12)
+    before = contents(folder)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    second = init(work)
+    same((killed_or_done != 0, second.returncode, "another init" in second.stderr), (True, EXISTS, True), "an init beside another is refused")
+    same(contents(folder) == before, True, "and changes nothing")
+    os.close(lock)
+    same((init(work).returncode, served(work)), (0, None), "when that one has ended it makes a server that serves")
+    shutil.rmtree(folder)
 
 
-sys.exit(main())
+def tests(work):
+    run("fixgate-fix", "keygen", "--out", os.path.join(work, "keys"))
+    test_again(work)
+    test_mistake(work)
+    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        ok(True, "init killed # SKIP no process may be traced here")
+        return
+    test_beside(work)
+    test_killed(work)
+
+
+sys.exit(fgserver.without(tests))

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -316,18 +315,8 @@ def outside(work):
         os.rmdir(cgroup)
 
 
-def main():
-    if sys.argv[1:2] == ["--inside"]:
-        fgserver.count = int(sys.argv[3])
-        inside(sys.argv[2])
-        return 1 if fgserver.failures else 0
-    work = tempfile.mkdtemp(prefix="fg-unit-")
-    try:
-        outside(work)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    print(f"1..{fgserver.count}")
-    return 1 if fgserver.failures else 0
-
-
-sys.exit(main())
+if sys.argv[1:2] == ["--inside"]:
+    fgserver.count = int(sys.argv[3])
+    inside(sys.argv[2])
+    sys.exit(1 if fgserver.failures else 0)
+sys.exit(fgserver.without(outside))
