@@ -12,7 +12,8 @@
 struct fg_connected;
 struct fg_xs;
 
-/* rc 0, TIMEOUT (err names the vif), FAILED (the domain ended) or UNREACHABLE.  Frees the handle. */
+/* rc 0, TIMEOUT (err names the vif), FAILED (the domain ended) or UNREACHABLE.  Frees the handle.
+ * At the deadline the vifs are looked at once more, and that look decides. */
 typedef void fg_connected_cb(void *arg, int rc, const struct fg_error *err);
 /* n_vifs: as many as the guest has to have; fewer are not all. */
 int fg_connected_wait(struct fg_xs *xs, uint32_t domid, size_t n_vifs, uint32_t deadline_ms, fg_connected_cb *cb,

@@ -14,7 +14,7 @@
 struct fg_gone;
 struct fg_xs;
 
-/* rc 0, TIMEOUT (err names what is left) or UNREACHABLE. */
+/* rc 0, TIMEOUT (err names what is left) or UNREACHABLE.  At the deadline one more look decides. */
 typedef void fg_gone_cb(void *arg, int rc, const struct fg_error *err);
 
 /*

@@ -6,6 +6,7 @@
  * What an agent that died left is put out of the way first, and looked at again: its xl, which outlives it (await_maker ->
  * maker_ended), and half a domain (half_destroy -> half_destroyed -> half_wait -> half_gone).  libxl writes a domain's
  * definition when the domain is complete (domcreate_complete in libxl_create.c): one without it is half a domain.
+ * That xl is looked for before the domain and after it: none then can have completed what was seen as half, or be at it.
  */
 #include "dom0-agent/toolstack/child.h"
 #include "dom0-agent/toolstack/gone.h"
@@ -39,6 +40,9 @@ struct start {
 	libxl_domain_config *d_config;
 	uint32_t domid;
 	struct fg_guest want; /* by its definition */
+	struct fg_xl_daemon maker;
+	int maker_rc;
+	struct fg_error maker_err;
 	int pidfd; /* of the maker */
 	struct event *maker_end;
 	bool waited, killed;
@@ -52,7 +56,7 @@ struct start {
 
 static void look(struct start *start);
 static void start_scanned(void *arg, int rc, struct xl_found *found, size_t n, const struct fg_error *err);
-static void await_maker(struct start *start, const struct fg_xl_daemon *maker);
+static void await_maker(struct start *start);
 static void maker_ended(evutil_socket_t fd, short what, void *arg);
 static void half_destroy(struct start *start, uint32_t domid, const char *why);
 static void half_destroyed(void *arg, int rc);
@@ -85,6 +89,7 @@ static void start_release(struct xl_op *op)
 	fg_child_cancel(start->child);
 	maker_close(start);
 	fg_gone_cancel(start->gone);
+	fg_xl_daemon_release(&start->maker);
 	fg_guest_release(&start->want);
 	json_decref(start->definition);
 	free(start->json);
@@ -189,11 +194,18 @@ void xl_start_paused(struct fg_toolstack *opaque, const char *definition, fg_ts_
 		look(start);
 }
 
+static void maker_look(struct start *start)
+{
+	fg_xl_daemon_release(&start->maker);
+	start->maker_rc = fg_xl_maker_find("/proc", start->uuid, &start->maker, &start->maker_err);
+}
+
 static void look(struct start *start)
 {
 	struct fg_error err = FG_ERROR_INIT;
 
 	if (++start->rounds <= ROUNDS_MAX) {
+		maker_look(start);
 		xl_scan(start->op.ts, start->uuid, start_scanned, start);
 		return;
 	}
@@ -238,7 +250,6 @@ static void start_exists(struct start *start, const struct xl_found *found)
 static void start_scanned(void *arg, int rc, struct xl_found *found, size_t n, const struct fg_error *err)
 {
 	struct start *start = arg;
-	struct fg_xl_daemon maker = { 0 };
 	struct fg_error own = FG_ERROR_INIT;
 	uint32_t domid = rc == 0 && n ? found[0].guest.domid : 0;
 	enum fg_guest_state state = domid ? found[0].guest.state : FG_GUEST_OFF;
@@ -251,11 +262,12 @@ static void start_scanned(void *arg, int rc, struct xl_found *found, size_t n, c
 		start_exists(start, found);
 		return;
 	}
-	rc = fg_xl_maker_find("/proc", start->uuid, &maker, &own);
-	if (rc == 0) {
-		await_maker(start, &maker);
-	} else if (rc != -FG_ENOTFOUND) {
-		start_end(start, rc, NULL, &own);
+	if (start->maker_rc == -FG_ENOTFOUND)
+		maker_look(start);
+	if (start->maker_rc == 0) {
+		await_maker(start);
+	} else if (start->maker_rc != -FG_ENOTFOUND) {
+		start_end(start, start->maker_rc, NULL, &start->maker_err);
 	} else if (state == FG_GUEST_DYING && found[0].config) {
 		start->domid = domid;
 		half_wait(start);
@@ -269,8 +281,9 @@ static void start_scanned(void *arg, int rc, struct xl_found *found, size_t n, c
 	}
 }
 
-static void await_maker(struct start *start, const struct fg_xl_daemon *maker)
+static void await_maker(struct start *start)
 {
+	const struct fg_xl_daemon *maker = &start->maker;
 	struct fg_error err = FG_ERROR_INIT;
 	int rc = 0;
 

@@ -23,6 +23,7 @@ struct fake_xl {
 	struct event_base *base;
 	struct xl_ts ts;
 	struct fake_xl_domain domains[FAKE_XL_DOMAINS];
+	void (*definition_read)(void); /* once: libxl read one, and has not said so yet */
 	int dryrun_rc; /* of xl_dryrun */
 	const char *dryrun_json;
 	unsigned dryruns;

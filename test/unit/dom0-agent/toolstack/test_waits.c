@@ -11,12 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LONG_MS 60000 /* what is waited for comes at once, on a busy machine too */
 #define VIF "/local/domain/0/backend/vif/7"
 
 static struct event_base *base;
-static unsigned n_vifs, calls;
+static unsigned n_vifs, n_vifs_then, calls;
 static const char *states[2];
-static bool domain_there;
+static bool domain_there, domain_ends;
 static int got_rc;
 static char got_text[256];
 
@@ -38,6 +39,7 @@ int fg_xs_children(struct fg_xs *xs, unsigned *n, struct fg_error *err, const ch
 	(void)err;
 	(void)fmt;
 	*n = domain_there ? 3 : 0;
+	domain_there = domain_there && !domain_ends;
 	return 0;
 }
 
@@ -51,6 +53,7 @@ int fg_xs_list(struct fg_xs *xs, char ***out, unsigned *n, struct fg_error *err,
 	*out = fg_calloc(2, sizeof(char *));
 	for (*n = 0; *n < n_vifs; (*n)++)
 		(*out)[*n] = names[*n];
+	n_vifs = n_vifs_then ? n_vifs_then : n_vifs;
 	return 0;
 }
 
@@ -113,9 +116,10 @@ static void second_vif(evutil_socket_t fd, short what, void *arg)
 static void setup(void)
 {
 	base = event_base_new();
-	n_vifs = calls = 0;
+	n_vifs = n_vifs_then = calls = 0;
 	states[0] = states[1] = NULL;
 	domain_there = true;
+	domain_ends = false;
 }
 
 static void teardown(void)
@@ -123,11 +127,11 @@ static void teardown(void)
 	event_base_free(base);
 }
 
-static void wait_connected(size_t want)
+static void wait_connected(size_t want, uint32_t deadline_ms)
 {
 	struct fg_connected *wait;
 
-	ck_assert_int_eq(fg_connected_wait(NULL, 7, want, 50, ended, NULL, &wait, NULL), 0);
+	ck_assert_int_eq(fg_connected_wait(NULL, 7, want, deadline_ms, ended, NULL, &wait, NULL), 0);
 	event_base_dispatch(base);
 	ck_assert_uint_eq(calls, 1);
 }
@@ -156,7 +160,7 @@ START_TEST(connected_is_all_vifs)
 	states[0] = connections[_i].state0;
 	states[1] = connections[_i].state1;
 	domain_there = !connections[_i].gone;
-	wait_connected(connections[_i].want);
+	wait_connected(connections[_i].want, connections[_i].rc == -FG_ETIMEOUT ? 50 : LONG_MS);
 	ck_assert_int_eq(got_rc, connections[_i].rc);
 	ck_assert_msg(strstr(got_text, connections[_i].text) != NULL, "%s", got_text);
 }
@@ -169,8 +173,46 @@ START_TEST(vif_that_comes_later_is_waited_for)
 	n_vifs = 1;
 	states[0] = "4";
 	event_base_once(base, -1, EV_TIMEOUT, second_vif, NULL, &in);
-	wait_connected(2);
+	wait_connected(2, LONG_MS);
 	ck_assert_int_eq(got_rc, 0);
+}
+END_TEST
+
+/* The agent did not get a CPU until its deadline: it has not been told of the second vif, which is there. */
+START_TEST(vif_that_came_before_a_late_look_counts)
+{
+	n_vifs = 1;
+	n_vifs_then = 2;
+	states[0] = states[1] = "4";
+	wait_connected(2, 0);
+	ck_assert_int_eq(got_rc, 0);
+}
+END_TEST
+
+/*----- the end of a domain -----*/
+
+START_TEST(end_of_a_domain)
+{
+	static const struct {
+		bool there, ends;
+		uint32_t deadline_ms;
+		int rc;
+		const char *text;
+	} cases[] = {
+		{ false, false, LONG_MS, 0, "" },
+		{ true, false, 50, -FG_ETIMEOUT, "domain 7 is still there" },
+		{ true, true, 0, 0, "" }, /* it ended, and the agent did not get a CPU until its deadline */
+	};
+	struct fg_gone *wait;
+
+	ck_assert_int_lt(_i, (int)FG_COUNT(cases));
+	domain_there = cases[_i].there;
+	domain_ends = cases[_i].ends;
+	ck_assert_int_eq(fg_gone_wait(NULL, 7, NULL, 0, cases[_i].deadline_ms, ended, NULL, &wait, NULL), 0);
+	event_base_dispatch(base);
+	ck_assert_uint_eq(calls, 1);
+	ck_assert_int_eq(got_rc, cases[_i].rc);
+	ck_assert_str_eq(got_text, cases[_i].text);
 }
 END_TEST
 
@@ -252,6 +294,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, connected_is_all_vifs, 0, (int)FG_COUNT(connections));
 	tcase_add_test(tc, vif_that_comes_later_is_waited_for);
+	tcase_add_test(tc, vif_that_came_before_a_late_look_counts);
+	tcase_add_loop_test(tc, end_of_a_domain, 0, 3);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("loops");
 	tcase_add_checked_fixture(tc, sysfs_setup, sysfs_teardown);

@@ -180,18 +180,56 @@ static void maker_is_done(evutil_socket_t fd, short what, void *arg)
 	kill(child, SIGKILL);
 }
 
-START_TEST(xl_that_outlived_the_agent_is_waited_for)
+/* A maker that will complete the domain, and end. */
+static void maker_begins(void)
 {
 	const struct timeval in = { 0, 10000 };
 
-	domain_is(NULL, true);
-	fake_xl.daemon_known = true;
 	maker_runs();
 	event_base_once(fake_xl.base, -1, EV_TIMEOUT, maker_is_done, NULL, &in);
+}
+
+/* Half a domain is seen, which the maker completes: it is the guest. */
+static void start_keeps_the_domain(void)
+{
+	domain_is(NULL, true);
+	fake_xl.daemon_known = true;
 	start(WITH_FILE);
 	ck_assert_msg(got.rc == 0, "%s", got.text);
 	ck_assert_uint_eq(got.domid, 4);
 	ck_assert_uint_eq(fake_xl.made + fake_xl.destroyed, 0);
+}
+
+START_TEST(xl_that_outlived_the_agent_is_waited_for)
+{
+	maker_begins();
+	start_keeps_the_domain();
+}
+END_TEST
+
+static void domain_completed(void)
+{
+	siginfo_t si;
+
+	fake_xl.domains[0].json = CONFIG;
+	kill(child, SIGKILL);
+	ck_assert_int_eq(waitid(P_PID, (id_t)child, &si, WEXITED | WNOWAIT), 0);
+}
+
+/* It completes the domain just after the agent has seen half of it, and ends. */
+START_TEST(xl_that_is_done_meanwhile_is_no_failure)
+{
+	maker_runs();
+	fake_xl.definition_read = domain_completed;
+	start_keeps_the_domain();
+}
+END_TEST
+
+/* The agent died between fork and exec: what it started was no xl yet when the next one looked for it. */
+START_TEST(xl_that_begins_meanwhile_is_waited_for)
+{
+	fake_xl.definition_read = maker_begins;
+	start_keeps_the_domain();
 }
 END_TEST
 
@@ -274,6 +312,8 @@ int main(void)
 	tcase_add_test(tc, what_runs_and_cannot_be_read_is_left_alone);
 	tcase_add_test(tc, one_that_goes_down_is_waited_for);
 	tcase_add_test(tc, xl_that_outlived_the_agent_is_waited_for);
+	tcase_add_test(tc, xl_that_is_done_meanwhile_is_no_failure);
+	tcase_add_test(tc, xl_that_begins_meanwhile_is_waited_for);
 	tcase_add_test(tc, xl_that_hangs_is_ended);
 	tcase_add_loop_test(tc, without_an_answer_nothing_is_made, 0, 3);
 	tcase_add_test(tc, xl_that_fails_leaves_nothing);
