@@ -154,7 +154,8 @@ def main():
     write_batch()
     try:
         tap.section(one_transaction, d, f)
-        for name, argv, before in SCENARIOS:
+        # What is killed tells a sanitizer nothing: there the first one is enough.
+        for name, argv, before in SCENARIOS[:1] if SANITIZED else SCENARIOS:
             tap.section(killed, d, f, name, argv, before)
         for k, error in ((1, "ENOBUFS"), (1, "ENOMEM"), (4, "ENOMEM"), (5, "ENOBUFS"), (0, "EINTR")):
             tap.section(failing, d, f, *SCENARIOS[k], error)

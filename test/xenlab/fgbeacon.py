@@ -7,6 +7,7 @@
     guest.isolate(scene); guest.reboot(); guest.filtered(); guest.release(scene)
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import time
 
 import pcapread
 from fglab import FORBIDDEN4, FORBIDDEN6, FORBIDDEN_MAC, GUESTS, HERE, LabError, wait_for
+from fgscene import Scene
 
 INITRD = "/var/lib/xen/kernels/beacon-initrd.img"
 DISK = "/var/lib/xen/images/beacon.img"     # Fixgate refuses a guest that has none
@@ -107,9 +109,12 @@ class Beacon:
 
     def reboot(self):
         """From inside; returns when the new domain is there."""
-        old = self.domid
+        old, end = self.domid, time.monotonic() + 120
         self.key("r")
-        wait_for(lambda: self.domid not in (None, old), 120, f"{self.name} to be a new domain", every=1.5)
+        # A look that starts no process: what is started in dom0 to look makes the guest's start take longer.
+        self.lab.dom0(f"while for d in /sys/class/net/vif*.0; do d=${{d##*/vif}}; test ${{d%.0}} -gt {old} && break 2; done; :; do "
+                      "sleep 0.5; done 2>/dev/null", timeout=120)
+        wait_for(lambda: self.domid not in (None, old), end - time.monotonic(), f"{self.name} to be a new domain")
 
     # --- what is seen of it ---------------------------------------------------------------------------------------
 
@@ -128,11 +133,15 @@ class Beacon:
 
     def filtered(self, dev=None, deadline=180):
         """Wait until frames of all kinds were dropped on its netdev as it is called now (or dev); what was dropped, by reason."""
+        dev, end = dev or self.vif, time.monotonic() + deadline
+        self.lab.dom0(f"until read -r n </sys/class/net/{dev}/statistics/rx_packets && test $n -gt 10; do sleep 0.5; done 2>/dev/null",
+                      timeout=deadline)
+
         def dropped():
-            seen = self.netdevs().get(dev or self.vif, {})
+            seen = self.netdevs().get(dev, {})
             return seen if all(reasons & set(seen) for reasons in KINDS.values()) else None
         try:
-            return wait_for(dropped, deadline, f"frames of {self.name} to be dropped", every=1.5)
+            return wait_for(dropped, end - time.monotonic(), f"frames of {self.name} to be dropped", every=1.5)
         except LabError as error:
             raise LabError(f"{error}; the filter has {self.netdevs()}") from error
 
@@ -159,3 +168,50 @@ class Beacon:
         self.release(scene)
         self.heard(began)
         self.lab.ok(not self.netdevs(), f"{what}: released, it is heard again and no rule is left", self.netdevs())
+
+
+# --- what scenarios do with them -----------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def scene(lab):
+    """Server, agent, and vif-fixgate as the script of all vifs; the lab's own guests are paused. The scene and what the forbidden host hears."""
+    alone(lab)
+    with Scene.started(lab) as it:
+        capture = lab.capture_start("forbidden")
+        lab.dom0("echo 'vif.default.script=\"vif-fixgate\"' >>/etc/xen/xl.conf")
+        install(lab)
+        yield it, capture
+        os.remove(lab.capture_stop("forbidden"))
+
+
+def steps(lab, functions, names):
+    """Call those that are named: f(lab, scene, capture)."""
+    with scene(lab) as (it, capture):
+        for name in names.split(","):
+            began = time.time()
+            functions[name](lab, it, capture)
+            print(f"# {name}: {time.time() - began:.0f} s", flush=True)
+
+
+def backend(lab, script):
+    """What vif-fixgate hands over to."""
+    lab.put_text(f"script = {script}\n", "/etc/fixgate/vif.conf")
+
+
+def started(guest, vif):
+    """A new domain of a beacon that nobody has isolated; returns when the forbidden host has heard it."""
+    began = time.time()
+    guest.create(vif)
+    guest.heard(began)
+
+
+def isolated(lab, scene, guest, what):
+    """Isolate it while it runs; the time from which on it must be silent."""
+    begin = guest.isolate(scene)
+    lab.ok(guest.filtered(), f"{what}: isolated while it runs, its frames of all kinds are dropped")
+    return begin
+
+
+def ended(guest):
+    guest.lab.dom0(f"xl destroy {guest.name}", check=False)
+    wait_for(lambda: guest.domid is None, 60, f"{guest.name} to be gone")

@@ -36,7 +36,6 @@ RUN = os.environ.get("FIXGATE_LAB_RUN", "/var/tmp/fixgate-lab")
 
 MEMORY_MIB = 5120
 DOM0_MIB = 2048
-DOM0_CPUS = 1
 
 SERVER4, SERVER6, SERVER_MAC = "10.99.0.2", "fd00:99::2", "02:f1:9a:00:00:02"
 FORBIDDEN4, FORBIDDEN6, FORBIDDEN_MAC = "10.99.0.3", "fd00:99::3", "02:f1:9a:00:00:03"
@@ -277,7 +276,7 @@ class Lab:
             self._say(f"dom0's ssh answers after {time.monotonic() - began:.1f} s")
             self.set_clock()
             if not self.keep:
-                self._watch = fgwatch.Watch(self, DOM0_CPUS)
+                self._watch = fgwatch.Watch(self)
                 self._watch.start()
         except BaseException:
             self._faults = self.emulator_faults()       # down() takes the console's log away
@@ -398,17 +397,16 @@ class Lab:
             backend = f"memory-backend-file,id=ram,size={MEMORY_MIB}M,mem-path={memory},share=on"
         else:
             backend = f"memory-backend-ram,id=ram,size={MEMORY_MIB}M"
-        # One CPU for dom0, the other for guests: a paravirtual dom0 that runs on both interrupts the other CPU for each page that it
-        # unmaps, and QEMU pays for that with a third of all its time (measured: /bin/true 27 ms, 20 ms with one CPU; a guest's
-        # start takes three quarters of the time, and three fifths of the CPU time). spec-ctrl, mitigations, init_on_alloc: nothing to protect.
-        xen = f"console=com1 com1=115200,8n1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M dom0_max_vcpus={DOM0_CPUS} noreboot bootscrub=0 spec-ctrl=no"
+        # One CPU: dom0 and a guest wait for each other most of the time, and two emulated CPUs do so at the cost of a thread each that
+        # does not bear company. spec-ctrl, mitigations, init_on_alloc: nothing to protect.
+        xen = f"console=com1 com1=115200,8n1 dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M noreboot bootscrub=0 spec-ctrl=no"
         # norandmaps: QEMU translates code once for each address that it runs at. With addresses that change at each exec, a
         # program's start costs twice as much (measured: /bin/true 72 ms, 34 ms without), and a scenario starts thousands.
         dom0 = "root=/dev/vda rw console=hvc0 net.ifnames=0 norandmaps mitigations=off init_on_alloc=0 quiet systemd.show_status=0 audit=0 " + \
             append
         argv = ["qemu-system-x86_64", "-name", f"fixgate-lab-{self.instance}", "-nodefaults", "-no-user-config",
                 "-machine", "q35,memory-backend=ram", "-object", backend, "-m", str(MEMORY_MIB),
-                "-accel", "tcg,thread=multi", "-cpu", "qemu64,+svm,+npt", "-smp", "2", "-display", "none",
+                "-accel", "tcg", "-cpu", "qemu64,+svm,+npt", "-smp", "1", "-display", "none",
                 "-no-reboot", "-kernel", f"{image}/xen", "-append", xen,
                 "-initrd", f"{image}/vmlinux {dom0},{image}/dom0-initrd.img",
                 "-drive", f"file={disk},format={disk_format},if=none,id=disk,cache=unsafe,discard=unmap",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bundles that were tampered with, a fix that fails, a fix that hangs, a fix that was had already."""
+"""Bundles that were tampered with, a fix that fails, a fix that hangs, rollouts that are cancelled in time and too late."""
 
 import json
 import os
@@ -96,8 +96,9 @@ def entry_fails(scene, tap, beside):
     halt = scene.agent_signal("STOP", "web1", fix, "stopped")
     after = scene.now()
     scene.offer(fix, ["web1"], force=True)
-    beside()
     before = digest_when_stopped(scene, tap, "web1", fix, halt)
+    beside()        # not sooner: libxl in an agent that is halted while it destroys a domain gives up its hot-plug scripts
+    cancelled_in_time(scene, tap)
     end = scene.wait_end("web1", 300, fix=fix, after=after)
     tap.ok(end["state"] == "failed" and "1" in (end.get("reason") or ""), f"entry exits 1: {end['state']} ({end.get('reason')})")
     restarts = scene.lab.dom0(f"cat {RESTARTS}; rm /usr/local/sbin/xl").stdout.split()
@@ -124,6 +125,22 @@ def digest_when_stopped(scene, tap, name, fix, halt):
     return digest
 
 
+def cancelled_in_time(scene, tap):
+    """Two jobs have the two places for fix VMs. A third one waits for a place, and its rollout is cancelled."""
+    scene.wait_event("idle1", {"isolated"}, 120)
+    domid = scene.lab.domid("db1")
+    rollout = scene.rollout("exit-1", ["db1"], "100%")
+    scene.wait_event("db1", {"queued"}, 60)
+    scene.admin("rollout", "cancel", rollout)
+    end = scene.wait_end("db1", 60)
+    tap.ok(end["state"] == "rejected" and "cancelled" in (end.get("reason") or ""),
+           f"a rollout cancelled before its guest is isolated: {end['state']} ({end.get('reason')})")
+    tap.ok(not any(e["state"] == "isolated" for e in scene.events_of("db1")) and scene.lab.domid("db1") == domid and scene.free("db1"),
+           "the guest was never isolated, and is what it was")
+    wait_for(lambda: scene.rollout_show(rollout)["state"] == "cancelled", 60, "the rollout to be cancelled")
+    tap.ok(scene.rollout_show(rollout)["waves"] == [{"cancelled": 1}], f"the rollout counts it: {scene.rollout_show(rollout)['waves']}")
+
+
 def filter_of(scene, uuid):
     """For each netdev that the filter has for it (a fix VM has its job's UUID): is it closed?"""
     listed = json.loads(scene.lab.dom0("netback-filter list --json").stdout)
@@ -138,14 +155,18 @@ def byte_identical(scene, tap):
     hang = "hang-1"
     scene.publish(scene.bundle(hang, run=HANGS, timeout_s=15))
     after = scene.now()
-    scene.offer(hang, ["idle1"], force=True)
+    rollout = scene.rollout(hang, ["idle1"], "100%")
     job = scene.wait_event("idle1", {"fixing"}, 120, fix=hang, after=after)["job"]
+    scene.admin("rollout", "cancel", rollout)       # too late for this guest: its job goes on to a safe end
     wait_for(lambda: filter_of(scene, job), 60, "the fix VM's NIC to be filtered")
     wait_for(lambda: all(filter_of(scene, job) or [False]), 60, "dom0 to close the fix VM's NIC while the entry hangs")
     tap.ok(not any(e["state"] in END_STATES and e["t"] >= after for e in scene.events_of("idle1", hang)),
            "dom0 has closed the NIC of the fix VM whose entry hangs")
     end = scene.wait_end("idle1", 300, fix=hang, after=after)
     tap.ok(end["state"] in ("failed", "rolled-back"), f"a fix that hangs: {end['state']} ({end.get('reason')})")
+    tap.ok("cancelled" not in (end.get("reason") or ""), "its rollout was cancelled when it was isolated already, and the job went on")
+    wait_for(lambda: scene.rollout_show(rollout)["state"] == "cancelled", 60, "the rollout to be cancelled")
+    tap.ok(scene.rollout_show(rollout)["waves"] == [{"failed": 1}], f"the rollout counts its end: {scene.rollout_show(rollout)['waves']}")
     tap.ok(scene.digest("idle1") == before, "idle1, off: its disk is byte-identical after the hung fix")
     tap.ok(scene.guest_state("idle1") is None, "it is still off")
 

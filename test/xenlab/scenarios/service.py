@@ -63,10 +63,13 @@ def power_cut(lab, scene):
     began = time.time()
     guest.create("bridge=xenbr0")
     guest.heard(began)
+    lab.ok(lab.dom0("pidof xenstored").stdout.strip(), "dom0 has the xenstore daemon in C")
+    lab.dom0("dpkg-divert --quiet --local --rename --remove /usr/lib/xen-4.17/bin/oxenstored")
     lab.dom0(f"mkdir -p /etc/xen/auto && ln -s ../{guest.name}.cfg /etc/xen/auto/ && systemctl -q unmask xendomains && "
              "systemctl -q enable xendomains && sync", timeout=300)     # all this is older than the power cut; the mark is not
     begin = guest.isolate(scene)
     lab.power_cycle()
+    lab.ok(lab.dom0("pidof oxenstored", check=False).stdout.strip(), "power cut: from here dom0 has the one in OCaml, Debian's first choice")
     wait_for(lambda: guest.domid, 240, "xendomains to start the guest")
     marks = lab.dom0(f"ls {MARKS}", check=False).stdout.split()
     lab.ok(f"{guest.uuid}.json" in marks, "power cut: the guest's mark is on the disk", marks)
