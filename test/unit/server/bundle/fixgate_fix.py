@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../../.."))
@@ -465,6 +466,8 @@ def at_terminal(word, *args, env=None):
             break
         if said.count(b":") > answered and said.rstrip().endswith(b":"):
             answered = said.count(b":")
+            while termios.tcgetattr(fd)[3] & termios.ECHO and time.monotonic() < end:   # OpenSSL asks first, and then turns the echo off
+                time.sleep(0.01)
             os.write(fd, word.encode() + b"\n")
     os.close(fd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode(errors="replace")
