@@ -78,6 +78,7 @@ class Pki:
         self.folder = folder
         self.fixes = {}  # (id, version): bundle, what the catalogue has
         self.made = {}
+        self.lock = threading.Lock()
         self.ca, self.ca_key = self.path(name + ".pem"), self.path(name + ".key")
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
                 "-keyout", self.ca_key, "-out", self.ca, "-subj", "/CN=test " + name,
@@ -100,11 +101,12 @@ class Pki:
     def online(self, generation=1, usage="critical," + CATALOGUE_USAGE, name=None):
         """A key for catalogues."""
         name = name or "online%d" % generation
-        if name not in self.made:
-            self.made[name] = self.issue(name, "/CN=catalogue/serialNumber=%d" % generation, [
-                "keyUsage=critical,digitalSignature", "extendedKeyUsage=" + usage, "subjectKeyIdentifier=hash",
-                "authorityKeyIdentifier=keyid"])
-        return self.made[name]
+        with self.lock:     # servers of several threads ask for the same one
+            if name not in self.made:
+                self.made[name] = self.issue(name, "/CN=catalogue/serialNumber=%d" % generation, [
+                    "keyUsage=critical,digitalSignature", "extendedKeyUsage=" + usage, "subjectKeyIdentifier=hash",
+                    "authorityKeyIdentifier=keyid"])
+            return self.made[name]
 
     def catalogue(self, version=1, generation=1, published=0, lifetime=3600, fixes=None, withdrawn=(), revoked=(), key=None):
         """published: seconds from now."""
@@ -323,29 +325,25 @@ class FixServer:
 class Agent:
     """fixgated's end: starts fixgate-net, sends frames, waits for messages."""
 
-    def __init__(self, world, port, address="127.0.0.1", ca=None, cert=None, key=None, start=True, cursor=0, acked=0,
-                 plain_user=SANITIZED, extra=(), **more):
+    def __init__(self, world, port, address="127.0.0.1", ca=None, cert=None, key=None, start=True, cursor=0, acked=0, extra=(),
+                 **more):
         self.dir = tempfile.mkdtemp(prefix="agent-", dir=world.dir)
         os.chmod(self.dir, 0o755)
         cert_, key_ = world.agent_files
         self.conf = os.path.join(self.dir, "agent.conf")
-        program = os.path.join(BIN, "fixgate-net")
         with open(self.conf, "w") as f:
             f.write("[server]\naddress = %s\nport = %d\nca = %s\ncert = %s\nkey = %s\n[trust]\ndir = %s\n"
                     "[agent]\nstate_dir = %s/state\nuser = %s\n" %
                     (address, port, ca or world.pki.ca, cert or cert_, key or key_, world.trust, self.dir, USER))
-        argv = [program, "--config", self.conf, *extra]
+        argv = [os.path.join(BIN, "fixgate-net"), "--config", self.conf, *extra]
         become = {}
-        if plain_user:
+        if SANITIZED:
             # A sanitizer needs more than the sandbox gives, and --no-sandbox is refused to root.
-            argv[0] = shutil.copy(program, self.dir)
+            argv[0] = world.copy
             argv.append("--no-sandbox")
             pw = pwd.getpwnam(USER)
-            for root, _, files in os.walk(world.dir):
-                for name in files:
-                    if name.endswith(".key"):
-                        os.chown(os.path.join(root, name), pw.pw_uid, pw.pw_gid)
-            os.chown(self.dir, pw.pw_uid, pw.pw_gid)
+            for path in (key or key_, self.dir):
+                os.chown(path, pw.pw_uid, pw.pw_gid)
             become = {"user": pw.pw_uid, "group": pw.pw_gid, "extra_groups": []}
         self.sock, other = socket.socketpair()
         self.log_path = os.path.join(self.dir, "log")
@@ -446,6 +444,8 @@ class World:
         self.fix_tool("keygen", "--out", os.path.join(self.dir, "keys"))
         os.chmod(os.path.join(self.dir, "keys"), 0o755)
         self.bundle = self.build("net-fix", 3)
+        # Copied while there are no threads: what a child of another thread has open for writing cannot be executed.
+        self.copy = shutil.copy(os.path.join(BIN, "fixgate-net"), self.dir) if SANITIZED else None
 
     @staticmethod
     def fix_tool(*args):
