@@ -6,8 +6,8 @@
 #include <check.h>
 #include <lib/log.h>
 #include <test/fakes/world.h>
+#include <test/folder.h>
 
-#include <ftw.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,14 +62,6 @@ static void hook(void *arg)
 		return;
 	if (++writes == die_at)
 		_exit(DIED);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
 }
 
 /* In a process of its own: true if it died at the point. */
@@ -134,7 +126,7 @@ static struct fake_world *prepare(const struct scenario *s, char *dir)
 {
 	struct fake_world *w = fake_world_new();
 
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	w->script = s->script;
 	w->look = s->look;
 	if (s->off) {
@@ -148,7 +140,7 @@ static struct fake_world *prepare(const struct scenario *s, char *dir)
 
 static void clean(struct fake_world *w, const char *dir)
 {
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	test_folder_remove(dir);
 	fake_world_free(w);
 }
 

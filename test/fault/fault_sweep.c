@@ -7,8 +7,8 @@
 #include <check.h>
 #include <lib/log.h>
 #include <test/fakes/world.h>
+#include <test/folder.h>
 
-#include <ftw.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,14 +26,6 @@ static const struct fault faults[] = {
 };
 
 static const enum fake_script scripts[] = { FAKE_VERIFIED, FAKE_FAILS };
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
 
 /* What the end says must be so. */
 static void check_truth(const struct fake_world *w, const char *state, const char *what)
@@ -75,7 +67,7 @@ static bool one(const struct fault *fault, enum fake_script script, unsigned at)
 	struct fake f;
 
 	memset(&f, 0, sizeof(f));
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	w->script = script;
 	w->fail_at = at;
 	w->fail_code = fault->code;
@@ -95,7 +87,7 @@ static bool one(const struct fault *fault, enum fake_script script, unsigned at)
 		check_truth(w, fake_last_state(w, FAKE_WEB1), what);
 	bool failed = w->failed;
 	fake_end(&f);
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	test_folder_remove(dir);
 	fake_world_free(w);
 	return failed;
 }

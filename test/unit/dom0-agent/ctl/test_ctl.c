@@ -4,9 +4,9 @@
 #include <dom0-agent/ctl/ctl.h>
 #include <lib/util.h>
 #include <test/fakes/world.h>
+#include <test/folder.h>
 
 #include <event2/event.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -21,20 +21,12 @@ static struct event_base *base;
 static struct fg_ctl *ctl;
 static char output[65536];
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void setup(void)
 {
 	memset(&f, 0, sizeof(f));
 	w = fake_world_new();
 	snprintf(dir, sizeof(dir), "%s", "/dev/shm/fg-ctl-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	signal(SIGPIPE, SIG_IGN);
 	base = event_base_new();
 	fake_start(&f, w, dir, NULL, NULL);
@@ -49,7 +41,7 @@ static void teardown(void)
 	f.agent.event = NULL;
 	fake_end(&f);
 	event_base_free(base);
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	test_folder_remove(dir);
 	fake_world_free(w);
 }
 

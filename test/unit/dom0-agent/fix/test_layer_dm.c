@@ -4,10 +4,10 @@
 #include "dom0-agent/fix/layer.h"
 #include "dom0-agent/fix/layer_dm_device.h"
 #include "lib/util.h"
+#include "test/folder.h"
 
 #include <check.h>
 #include <event2/event.h>
-#include <ftw.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -73,17 +73,9 @@ int fg_loop_open(const char *path, bool readonly, bool direct, char out[32], str
 
 /*----- the tests -----*/
 
-static int rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static void setup(void)
 {
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	snprintf(target, sizeof(target), "%s/web1.img", dir);
 	snprintf(store, sizeof(store), "%s/" JOB "-xvda.cow", dir);
 	snprintf(merging, sizeof(merging), "%s/" JOB "-xvda.merging", dir);
@@ -100,8 +92,7 @@ static void teardown(void)
 {
 	fg_layer_dm.close(layers);
 	event_base_free(base);
-	nftw(dir, rm, 16, FTW_DEPTH | FTW_PHYS);
-	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
+	test_folder_remove(dir);
 }
 
 static void done(void *arg, int rc, const struct fg_error *err)

@@ -3,8 +3,8 @@
 #include <check.h>
 #include <dom0-agent/isolate/window.h>
 #include <test/fakes/world.h>
+#include <test/folder.h>
 
-#include <ftw.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,25 +12,17 @@ static struct fake_world *w;
 static struct fake f;
 static char dir[32];
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void setup(void)
 {
 	memset(&f, 0, sizeof(f));
 	w = fake_world_new();
 	snprintf(dir, sizeof(dir), "%s", "/dev/shm/fg-window-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 }
 
 static void teardown(void)
 {
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	test_folder_remove(dir);
 	fake_world_free(w);
 }
 

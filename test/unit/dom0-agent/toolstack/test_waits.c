@@ -4,10 +4,10 @@
 #include "dom0-agent/toolstack/gone.h"
 #include "dom0-agent/toolstack/xenstore.h"
 #include "lib/util.h"
+#include "test/folder.h"
 
 #include <check.h>
 #include <event2/event.h>
-#include <ftw.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -220,23 +220,14 @@ END_TEST
 
 static char sysfs[] = "/tmp/test-waits-XXXXXX";
 
-static int rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static void sysfs_setup(void)
 {
-	ck_assert_ptr_nonnull(mkdtemp(sysfs));
+	test_folder_make(sysfs);
 }
 
 static void sysfs_teardown(void)
 {
-	nftw(sysfs, rm, 16, FTW_DEPTH | FTW_PHYS);
-	memcpy(sysfs + strlen(sysfs) - 6, "XXXXXX", 6);
+	test_folder_remove(sysfs);
 }
 
 /* text NULL: a folder of that name, which cannot be read as a file. */

@@ -2,9 +2,9 @@
 /* Finding the process that xl left to look after a domain, in a made-up /proc. */
 #include "dom0-agent/toolstack/xl_daemon.h"
 #include "lib/util.h"
+#include "test/folder.h"
 
 #include <check.h>
-#include <ftw.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -38,23 +38,14 @@ static void process(const char *pid, const char *exe, const char *cmdline, size_
 }
 #define PROCESS(pid, exe, cmdline, log) process(pid, exe, cmdline, sizeof(cmdline), log)
 
-static int rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static void setup(void)
 {
-	ck_assert_ptr_nonnull(mkdtemp(root));
+	test_folder_make(root);
 }
 
 static void teardown(void)
 {
-	nftw(root, rm, 16, FTW_DEPTH | FTW_PHYS);
-	memcpy(root + strlen(root) - 6, "XXXXXX", 6);
+	test_folder_remove(root);
 }
 
 START_TEST(daemon_is_found_by_the_domain_it_waits_for)

@@ -2,9 +2,9 @@
 /* The config files of xl: whose they are, also while one cannot be read. */
 #include "dom0-agent/toolstack/xl_private.h"
 #include "lib/util.h"
+#include "test/folder.h"
 
 #include <check.h>
-#include <ftw.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,17 +14,9 @@
 static char dir[] = "/tmp/test-xl-files-XXXXXX";
 static struct xl_ts ts;
 
-static int rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static void setup(void)
 {
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	memset(&ts, 0, sizeof(ts));
 	ts.config_dir = dir;
 }
@@ -32,8 +24,7 @@ static void setup(void)
 static void teardown(void)
 {
 	xl_files_free(&ts);
-	nftw(dir, rm, 16, FTW_DEPTH | FTW_PHYS);
-	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
+	test_folder_remove(dir);
 }
 
 static void put(const char *text)

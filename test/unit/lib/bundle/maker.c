@@ -2,8 +2,8 @@
 #include "maker.h"
 
 #include <lib/bundle/head.h>
+#include <test/folder.h>
 
-#include <ftw.h>
 #include <inttypes.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -261,7 +261,7 @@ char *maker_trust_dir(X509 *const *cas, size_t n_cas, X509_CRL *const *crls, siz
 {
 	char *dir = fg_strdup("/tmp/fg-trust-XXXXXX");
 
-	NEED(mkdtemp(dir));
+	test_folder_make(dir);
 	fg_autofree char *ca_path = fg_asprintf("%s/publisher-ca.pem", dir);
 	fg_autofree char *crl_path = fg_asprintf("%s/crl.pem", dir);
 	fg_autofree char *threshold_path = fg_asprintf("%s/threshold", dir);
@@ -294,15 +294,7 @@ struct fg_trust *maker_trust(X509 *ca, X509_CRL *crl, const char *threshold)
 	return trust;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st;
-	(void)type;
-	(void)where;
-	return remove(path);
-}
-
 void maker_remove(const char *dir)
 {
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	test_folder_remove(dir);
 }
