@@ -17,6 +17,6 @@ $(eval $(call unit_test,unit/server/http/test_range,test/unit/server/http/test_r
 $(eval $(call unit_test,unit/server/http/test_client,test/unit/server/http/test_client.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/test_bus,test/unit/server/test_bus.c,fghttp fixgate))
 $(eval $(call unit_test,unit/server/store/test_ledger,test/unit/server/store/test_ledger.c,fgstore fixgate))
-$(eval $(call unit_test,unit/server/store/test_store,test/unit/server/store/test_store.c,fgstore fixgate))
+$(eval $(call unit_test,unit/server/store/test_store,$(addprefix test/unit/server/store/,test_store.c store_kit.c),fgstore fixgate))
 QUICK_TESTS += $(addprefix test/server/,api.py clock.py deadlines.py durable.py enrol.py faults.py init.py keys.py limits.py manual.py metrics.py openapi.py roles.py serve.py unit.py)
 include server/store/tests.mk

@@ -2,6 +2,7 @@
 #include "fixvm/jobcpio.h"
 
 #include "lib/util.h"
+#include "test/folder.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -29,15 +30,12 @@ static void run(const char *const argv[], int in)
 
 static void setup(void)
 {
-	memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 }
 
 static void teardown(void)
 {
-	const char *const rm[] = { "rm", "-rf", dir, NULL };
-
-	run(rm, -1);
+	test_folder_remove(dir);
 }
 
 START_TEST(cpio_unpacks_what_was_written)

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <fixgate/state.h>
 #include <lib/util.h>
+#include <test/folder.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -114,7 +115,7 @@ START_TEST(durable_file_replaces_whole_or_not_at_all)
 	struct fg_error err = FG_ERROR_INIT;
 	fg_autofree char *text = NULL;
 
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	fg_autofree char *path = fg_asprintf("%s/a/b/state", dir);
 	fg_autofree char *folder = fg_asprintf("%s/a/b", dir);
 	ck_assert_int_eq(fg_file_write_durable(path, "x", 1, 0600, &err), -FG_EIO);
@@ -131,7 +132,7 @@ START_TEST(durable_file_replaces_whole_or_not_at_all)
 	ck_assert_int_eq(fg_file_remove_durable("/nowhere/at-all", NULL), 0);
 	ck_assert_int_eq(fg_file_remove_durable("/proc/version/at-all", NULL), -FG_EIO);
 	ck_assert_int_eq(fg_file_read(path, 5, &none, NULL, NULL), -FG_ENOTFOUND);
-	rmdir(folder);
+	test_folder_remove(dir);
 }
 END_TEST
 

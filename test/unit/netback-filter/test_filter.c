@@ -6,6 +6,7 @@
 #include <netback-filter/guest_json.h>
 #include <netback-filter/rule.h>
 #include <netback-filter/ruleset.h>
+#include <test/folder.h>
 
 #include <arpa/inet.h>
 #include <string.h>
@@ -19,16 +20,12 @@ static char dir[64];
 static void make_dir(void)
 {
 	memcpy(dir, "/tmp/fg-filter-XXXXXX", 22);
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 }
 
 static void remove_dir(void)
 {
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/" UUID ".json", dir);
-	unlink(path);
-	rmdir(dir);
+	test_folder_remove(dir);
 }
 
 static int parse(struct fg_args *args, struct fg_error *err, const char *const *argv)

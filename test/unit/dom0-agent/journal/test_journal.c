@@ -3,6 +3,7 @@
 #include <dom0-agent/journal/journal.h>
 #include <lib/util.h>
 #include <sqlite3.h>
+#include <test/folder.h>
 
 #include <string.h>
 #include <sys/wait.h>
@@ -15,7 +16,7 @@ static void setup(void)
 {
 	char dir[] = "/dev/shm/fg-journal-XXXXXX";
 
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	snprintf(path, sizeof(path), "%s/journal.db", dir);
 	ck_assert_int_eq(fg_journal_open(path, &j, NULL), 0);
 }
@@ -23,13 +24,8 @@ static void setup(void)
 static void teardown(void)
 {
 	fg_journal_close(j);
-	static const char *const ends[] = { "", "-wal", "-shm" };
-	for (size_t i = 0; i < FG_COUNT(ends); i++) {
-		fg_autofree char *file = fg_asprintf("%s%s", path, ends[i]);
-		unlink(file);
-	}
 	*strrchr(path, '/') = '\0';
-	rmdir(path);
+	test_folder_remove(path);
 }
 
 static void reopen(void)

@@ -3,6 +3,7 @@
 #include <dom0-agent/offer/offer.h>
 #include <fixgate/bundle.h>
 #include <lib/util.h>
+#include <test/folder.h>
 
 #include <openssl/sha.h>
 #include <string.h>
@@ -49,7 +50,7 @@ static void make_head(void)
 static void setup(void)
 {
 	snprintf(dir, sizeof(dir), "%s", "/tmp/fg-offer-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	snprintf(net, sizeof(net), "%s/net", dir);
 	snprintf(to, sizeof(to), "%s/head", dir);
 	fg_autofree char *heads = fg_asprintf("%s/heads", net);
@@ -66,21 +67,7 @@ static void put(const char *name, size_t len)
 
 static void teardown(void)
 {
-	static const char *const names[] = { "head",
-					     "secret",
-					     "net/heads/a",
-					     "net/heads/link",
-					     "net/heads/pipe",
-					     "net/away/a",
-					     "net/heads",
-					     "net/away",
-					     "net",
-					     "" };
-
-	for (size_t i = 0; i < FG_COUNT(names); i++) {
-		fg_autofree char *path = fg_asprintf("%s/%s", dir, names[i]);
-		remove(path);
-	}
+	test_folder_remove(dir);
 }
 
 START_TEST(head_is_copied)

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <test/folder.h>
 #include <unistd.h>
 
 struct fg_store *store;
@@ -22,9 +23,8 @@ struct fg_store_guest kit_guest(const char *uuid, const char *name, const char *
 					.nics = "[{\"mac\":\"00:16:3e:00:00:01\"}]" };
 }
 
-void kit_fix(const char *id, int64_t version)
+void kit_fix_as(const char *id, int64_t version, const char *digest)
 {
-	char digest[65];
 	struct fg_store_fix f = { .id = id,
 				  .digest = digest,
 				  .title = "title",
@@ -35,11 +35,19 @@ void kit_fix(const char *id, int64_t version)
 				  .expires_s = NOW,
 				  .added_ms = NOW };
 	bool added = false;
+
+	ck_assert_int_eq(fg_store_fix_add(store, &f, "admin", &added, NULL), 0);
+	ck_assert(added);
+}
+
+void kit_fix(const char *id, int64_t version)
+{
+	char digest[65];
 	uint8_t raw[32];
 
 	fg_random_bytes(raw, sizeof(raw));
 	fg_hex_encode(raw, sizeof(raw), digest);
-	ck_assert_int_eq(fg_store_fix_add(store, &f, "admin", &added, NULL), 0);
+	kit_fix_as(id, version, digest);
 }
 
 void kit_setup(void)
@@ -49,11 +57,11 @@ void kit_setup(void)
 
 	seq = 0;
 	snprintf(dir, sizeof(dir), "/tmp/fg-test-store-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	test_folder_make(dir);
 	snprintf(store_path, sizeof(store_path), "%s/db", dir);
 	ck_assert_int_eq(fg_store_create(store_path, &store, NULL), 0);
 	ck_assert_int_eq(fg_store_inventory(store, "h1", list, 2, NOW, &taken, NULL), 0);
-	kit_fix("fix-1", 1);
+	kit_fix_as("fix-1", 1, KIT_DIGEST);
 }
 
 void kit_reopen(void)

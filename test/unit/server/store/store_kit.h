@@ -8,6 +8,7 @@
 #define A "aaaaaaaa-0000-4000-8000-000000000001"
 #define B "bbbbbbbb-0000-4000-8000-000000000002"
 #define NOW 1000000000000
+#define KIT_DIGEST "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee" /* of fix-1 */
 
 extern struct fg_store *store;
 extern char store_path[128];
@@ -17,7 +18,9 @@ void kit_setup(void);
 void kit_teardown(void);
 void kit_reopen(void);
 struct fg_store_guest kit_guest(const char *uuid, const char *name, const char *state);
+/* Of a digest that nothing else has, or of that one. */
 void kit_fix(const char *id, int64_t version);
+void kit_fix_as(const char *id, int64_t version, const char *digest);
 /* To one guest, NULL = all; how many got it. */
 int kit_offer(const char *id, const char *guest);
 /* One report of host h1; numbers go on by themselves. */

@@ -1,32 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "store_kit.h"
+
 #include <check.h>
 #include <inttypes.h>
 #include <lib/util.h>
 #include <server/store/certs.h>
-#include <server/store/store.h>
-#include <sqlite3.h>
 #include <string.h>
 #include <unistd.h>
 
-#define A "aaaaaaaa-0000-4000-8000-000000000001"
-#define B "bbbbbbbb-0000-4000-8000-000000000002"
-#define DIGEST "1111111111111111111111111111111111111111111111111111111111111111"
 #define DIGEST2 "2222222222222222222222222222222222222222222222222222222222222222"
-#define NOW 1000000000000
-
-static char dir[] = "/tmp/fg-test-store-XXXXXX";
-static char path[128];
-static struct fg_store *store;
-
-static struct fg_store_guest guest(const char *uuid, const char *name, const char *state)
-{
-	return (struct fg_store_guest){ .uuid = uuid,
-					.name = name,
-					.toolstack = "xl",
-					.state = state,
-					.identity = "config",
-					.nics = "[{\"mac\":\"00:16:3e:00:00:01\"}]" };
-}
 
 static size_t inventory(const char *host, const struct fg_store_guest *list, size_t n, int64_t now)
 {
@@ -34,41 +16,6 @@ static size_t inventory(const char *host, const struct fg_store_guest *list, siz
 
 	ck_assert_int_eq(fg_store_inventory(store, host, list, n, now, &taken, NULL), 0);
 	return taken;
-}
-
-static void fix(const char *id, int64_t version, const char *digest)
-{
-	struct fg_store_fix f = { id, digest, "title", "critical", version, 10, 1, NOW, NOW, 0, { 0 } };
-	bool added = false;
-
-	ck_assert_int_eq(fg_store_fix_add(store, &f, "admin", &added, NULL), 0);
-	ck_assert(added);
-}
-
-static void setup(void)
-{
-	struct fg_store_guest list[] = { guest(A, "web1", "running"), guest(B, "db1", "off") };
-
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/db", dir);
-	ck_assert_int_eq(fg_store_create(path, &store, NULL), 0);
-	ck_assert_uint_eq(inventory("h1", list, 2, NOW), 2);
-	fix("fix-1", 1, DIGEST);
-}
-
-static void teardown(void)
-{
-	static const char *const ends[] = { "", "-wal", "-shm" };
-	char name[160];
-
-	if (store)
-		ck_assert_int_eq(fg_store_recount(store, NULL), 0); /* whatever the test did */
-	fg_store_close(store);
-	for (size_t i = 0; i < FG_COUNT(ends); i++) {
-		snprintf(name, sizeof(name), "%s%s", path, ends[i]);
-		unlink(name);
-	}
-	rmdir(dir);
 }
 
 /* ---- offers ---- */
@@ -155,8 +102,8 @@ END_TEST
 START_TEST(an_ambiguous_name_is_refused_and_a_uuid_is_not)
 {
 	/* A guest that bears another's UUID as its name. */
-	struct fg_store_guest list[] = { guest("cccccccc-0000-4000-8000-000000000003", A, "off"),
-					 guest("dddddddd-0000-4000-8000-000000000004", "web1", "off") };
+	struct fg_store_guest list[] = { kit_guest("cccccccc-0000-4000-8000-000000000003", A, "off"),
+					 kit_guest("dddddddd-0000-4000-8000-000000000004", "web1", "off") };
 
 	inventory("h2", list, 2, NOW);
 	ck_assert_int_eq(offer("fix-1", "web1", false, NULL), 0);
@@ -197,14 +144,14 @@ END_TEST
 
 START_TEST(other_bytes_of_a_version_are_refused)
 {
-	struct fg_store_fix f = { "fix-1", DIGEST, "title", "critical", 1, 10, 1, NOW, NOW, 0, { 0 } };
+	struct fg_store_fix f = { "fix-1", KIT_DIGEST, "title", "critical", 1, 10, 1, NOW, NOW, 0, { 0 } };
 	bool added = true;
 
 	ck_assert_int_eq(fg_store_fix_add(store, &f, "admin", &added, NULL), 0);
 	ck_assert(!added);
 	f.digest = DIGEST2;
 	ck_assert_int_eq(fg_store_fix_add(store, &f, "admin", &added, NULL), -FG_EEXISTS);
-	ck_assert_int_eq(fg_store_blob_known(store, DIGEST, NULL), 0);
+	ck_assert_int_eq(fg_store_blob_known(store, KIT_DIGEST, NULL), 0);
 	ck_assert_int_eq(fg_store_blob_known(store, DIGEST2, NULL), -FG_ENOTFOUND);
 }
 END_TEST
@@ -290,7 +237,7 @@ END_TEST
 
 START_TEST(a_host_speaks_of_its_own_guests_only)
 {
-	struct fg_store_guest list[] = { guest(A, "web1", "running") };
+	struct fg_store_guest list[] = { kit_guest(A, "web1", "running") };
 	int64_t acked = 0;
 
 	ck_assert_int_eq(report("h2", "", 1, A, "j", FG_STATE_DONE, &acked), 0);
@@ -325,30 +272,16 @@ END_TEST
 
 /* ---- guests that move ---- */
 
-static int64_t number(const char *sql)
-{
-	sqlite3_stmt *st = NULL;
-	sqlite3 *db = NULL;
-
-	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_prepare_v2(db, sql, -1, &st, NULL), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);
-	int64_t n = sqlite3_column_int64(st, 0);
-	sqlite3_finalize(st);
-	sqlite3_close(db);
-	return n;
-}
-
 static int64_t audited(const char *what)
 {
 	fg_autofree char *sql = fg_asprintf("SELECT COUNT(*) FROM audit WHERE what = '%s'", what);
 
-	return number(sql);
+	return kit_number(store_path, sql);
 }
 
 START_TEST(a_guest_stays_where_it_runs)
 {
-	struct fg_store_guest off[] = { guest(A, "web1", "off") }, on[] = { guest(A, "web1", "running") };
+	struct fg_store_guest off[] = { kit_guest(A, "web1", "off") }, on[] = { kit_guest(A, "web1", "running") };
 
 	ck_assert_int_eq(offer("fix-1", "web1", false, NULL), 0);
 	offers_after("h1", 0, 10);
@@ -370,7 +303,7 @@ START_TEST(a_guest_stays_where_it_runs)
 	ck_assert_str_eq(seen, "2:aaaa:fix-1:1 ");
 	offers_after("h1", 0, 10);
 	ck_assert_str_eq(seen, "");
-	ck_assert_int_eq(number("SELECT COUNT(*) FROM claim"), 0);
+	ck_assert_int_eq(kit_number(store_path, "SELECT COUNT(*) FROM claim"), 0);
 	/* h2 has been silent for long: h1 may have it back. */
 	ck_assert_uint_eq(inventory("h1", off, 1, NOW + 3 + FG_STORE_OWNER_MS), 1);
 }
@@ -378,7 +311,7 @@ END_TEST
 
 START_TEST(a_claim_ends)
 {
-	struct fg_store_guest off[] = { guest(A, "web1", "off") }, on[] = { guest(A, "web1", "running") };
+	struct fg_store_guest off[] = { kit_guest(A, "web1", "off") }, on[] = { kit_guest(A, "web1", "running") };
 
 	/* h2 takes it back: nothing moves when h1 has it no more. */
 	ck_assert_uint_eq(inventory("h2", on, 1, NOW + 1), 0);
@@ -401,7 +334,7 @@ END_TEST
 
 START_TEST(a_revoked_host_holds_no_guest)
 {
-	struct fg_store_guest on[] = { guest(A, "web1", "running") };
+	struct fg_store_guest on[] = { kit_guest(A, "web1", "running") };
 	int64_t n = 0;
 
 	ck_assert_uint_eq(inventory("h2", on, 1, NOW + 1), 0);
@@ -417,7 +350,7 @@ END_TEST
 
 START_TEST(a_guest_that_left_the_inventory_is_remembered)
 {
-	struct fg_store_guest list[] = { guest(B, "db1", "off") };
+	struct fg_store_guest list[] = { kit_guest(B, "db1", "off") };
 
 	inventory("h1", list, 1, NOW);
 	ck_assert_int_eq(offer("fix-1", NULL, false, NULL), 0);
@@ -434,26 +367,29 @@ START_TEST(tokens)
 
 	int64_t acked = 0;
 
-	fix("fix-2", 1, DIGEST2);
-	ck_assert_int_eq(fg_store_token_add(store, "h", "h1", "j", A, DIGEST, NOW, NOW + 10, NULL), -FG_ENOTALLOWED);
+	kit_fix_as("fix-2", 1, DIGEST2);
+	ck_assert_int_eq(fg_store_token_add(store, "h", "h1", "j", A, KIT_DIGEST, NOW, NOW + 10, NULL),
+			 -FG_ENOTALLOWED);
 	ck_assert_int_eq(offer("fix-1", "web1", false, NULL), 0);
 	ck_assert_int_eq(fg_store_token_add(store, "h", "h1", "j", A, DIGEST2, NOW, NOW + 10, NULL), -FG_ENOTALLOWED);
-	ck_assert_int_eq(fg_store_token_add(store, "h", "h1", "j", A, DIGEST, NOW, NOW + 10, &err), 0);
-	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST, NOW + 9, NULL), 0);
-	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST, NOW + 10, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(fg_store_token_add(store, "h", "h1", "j", A, KIT_DIGEST, NOW, NOW + 10, &err), 0);
+	ck_assert_int_eq(fg_store_token_check(store, "h", KIT_DIGEST, NOW + 9, NULL), 0);
+	ck_assert_int_eq(fg_store_token_check(store, "h", KIT_DIGEST, NOW + 10, NULL), -FG_ENOTALLOWED);
 	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST2, NOW, NULL), -FG_ENOTALLOWED);
-	ck_assert_int_eq(fg_store_token_check(store, "x", DIGEST, NOW, NULL), -FG_ENOTALLOWED);
-	ck_assert_int_eq(fg_store_token_add(store, "i", "h2", "j", A, DIGEST, NOW, NOW + 10, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(fg_store_token_check(store, "x", KIT_DIGEST, NOW, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(fg_store_token_add(store, "i", "h2", "j", A, KIT_DIGEST, NOW, NOW + 10, NULL),
+			 -FG_ENOTALLOWED);
 	/* The job's end is the token's, and no other job's. */
 	ck_assert_int_eq(report("h1", "", 1, A, "other", FG_STATE_FAILED, &acked), 0);
-	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST, NOW, NULL), 0);
+	ck_assert_int_eq(fg_store_token_check(store, "h", KIT_DIGEST, NOW, NULL), 0);
 	ck_assert_int_eq(report("h1", "", 2, A, "j", FG_STATE_ISOLATED, &acked), 0);
 	/* The offer is closed: the job is enough. */
-	ck_assert_int_eq(fg_store_token_add(store, "k", "h1", "j", A, DIGEST, NOW, NOW + 10, &err), 0);
+	ck_assert_int_eq(fg_store_token_add(store, "k", "h1", "j", A, KIT_DIGEST, NOW, NOW + 10, &err), 0);
 	ck_assert_int_eq(report("h1", "", 3, A, "j", FG_STATE_DONE, &acked), 0);
-	ck_assert_int_eq(fg_store_token_check(store, "h", DIGEST, NOW, NULL), -FG_ENOTALLOWED);
-	ck_assert_int_eq(fg_store_token_check(store, "k", DIGEST, NOW, NULL), -FG_ENOTALLOWED);
-	ck_assert_int_eq(fg_store_token_add(store, "l", "h1", "j", A, DIGEST, NOW, NOW + 10, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(fg_store_token_check(store, "h", KIT_DIGEST, NOW, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(fg_store_token_check(store, "k", KIT_DIGEST, NOW, NULL), -FG_ENOTALLOWED);
+	ck_assert_int_eq(fg_store_token_add(store, "l", "h1", "j", A, KIT_DIGEST, NOW, NOW + 10, NULL),
+			 -FG_ENOTALLOWED);
 }
 END_TEST
 
@@ -477,22 +413,19 @@ START_TEST(the_audit_chain_goes_on_over_a_restart)
 	memset(chain, '0', 64);
 	ck_assert_int_eq(fg_store_audit_add(store, NOW, "me", "a", "one\ntwo", NULL), 0);
 	fg_store_close(store);
-	ck_assert_int_eq(fg_store_open(path, &store, NULL), 0);
+	ck_assert_int_eq(fg_store_open(store_path, &store, NULL), 0);
 	ck_assert_int_eq(fg_store_audit_add(store, NOW, "me", "b", "", NULL), 0);
 	ck_assert_int_eq(fg_store_audit_after(store, 0, 100, on_chain, NULL, NULL), 0);
 	ck_assert_int_eq(n_entries, 3); /* the fix of setup too */
 }
 END_TEST
 
+/* A statement of somebody else, while the store is closed. */
 static void sql(const char *text)
 {
-	sqlite3 *db = NULL;
-
 	fg_store_close(store);
 	store = NULL;
-	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
-	ck_assert_int_eq(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
+	kit_sql(store_path, text);
 }
 
 START_TEST(a_newer_schema_is_left_alone)
@@ -500,7 +433,7 @@ START_TEST(a_newer_schema_is_left_alone)
 	struct fg_error err = FG_ERROR_INIT;
 
 	sql("PRAGMA user_version = 1000");
-	ck_assert_int_eq(fg_store_open(path, &store, &err), -FG_EDIFFERS);
+	ck_assert_int_eq(fg_store_open(store_path, &store, &err), -FG_EDIFFERS);
 }
 END_TEST
 
@@ -509,7 +442,7 @@ START_TEST(a_damaged_file_is_found)
 	struct fg_error err = FG_ERROR_INIT;
 
 	sql("PRAGMA journal_mode = DELETE");
-	FILE *f = fopen(path, "r+");
+	FILE *f = fopen(store_path, "r+");
 	ck_assert_ptr_nonnull(f);
 	for (long page = 2; page < 8; page++) {
 		fseek(f, page * 4096, SEEK_SET);
@@ -518,7 +451,7 @@ START_TEST(a_damaged_file_is_found)
 	}
 	fclose(f);
 	/* Opening does not read all of it: each process does it, and each respawned one. */
-	ck_assert_int_eq(fg_store_open(path, &store, NULL), 0);
+	ck_assert_int_eq(fg_store_open(store_path, &store, NULL), 0);
 	ck_assert_int_lt(fg_store_check(store, &err), 0);
 	fg_store_close(store);
 	store = NULL;
@@ -530,16 +463,16 @@ START_TEST(a_missing_file_is_not_made)
 	struct fg_error err = FG_ERROR_INIT;
 
 	sql("PRAGMA journal_mode = DELETE");
-	ck_assert_int_eq(unlink(path), 0);
-	ck_assert_int_eq(fg_store_open(path, &store, &err), -FG_ENOTFOUND);
+	ck_assert_int_eq(unlink(store_path), 0);
+	ck_assert_int_eq(fg_store_open(store_path, &store, &err), -FG_ENOTFOUND);
 	ck_assert_ptr_nonnull(strstr(err.text, "restore"));
-	ck_assert_int_lt(access(path, F_OK), 0);
+	ck_assert_int_lt(access(store_path, F_OK), 0);
 	/* Nor is an empty one filled. */
-	FILE *f = fopen(path, "w");
+	FILE *f = fopen(store_path, "w");
 	ck_assert_ptr_nonnull(f);
 	fclose(f);
 	fg_error_clear(&err);
-	ck_assert_int_eq(fg_store_open(path, &store, &err), -FG_EUNTRUSTED);
+	ck_assert_int_eq(fg_store_open(store_path, &store, &err), -FG_EUNTRUSTED);
 }
 END_TEST
 
@@ -548,7 +481,7 @@ int main(void)
 	Suite *s = suite_create("store");
 	TCase *t = tcase_create("store");
 
-	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_checked_fixture(t, kit_setup, kit_teardown);
 	tcase_add_test(t, offers_reach_their_host_once);
 	tcase_add_test(t, offers_that_are_none);
 	tcase_add_test(t, an_ambiguous_name_is_refused_and_a_uuid_is_not);
