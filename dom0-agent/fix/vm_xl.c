@@ -451,7 +451,7 @@ static void destroyed(void *arg, int rc)
 	if (rc && rc != ERROR_DOMAIN_NOTFOUND)
 		frc = fg_xl_error_set(&err, rc, "fix VM %s cannot be destroyed", d->uuid);
 	if (frc == 0)
-		frc = fg_gone_wait(d->vms->xs, d->domid, NULL, 0, left > 1000 ? (uint32_t)left : 1000, all_gone, d,
+		frc = fg_gone_wait(d->vms->xs, d->domid, NULL, left > 1000 ? (uint32_t)left : 1000, all_gone, d,
 				   &d->gone, &err);
 	if (frc < 0)
 		destroy_end(d, frc, &err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "dom0-agent/toolstack/gone.h"
 
+#include "dom0-agent/toolstack/image_files.h"
 #include "dom0-agent/toolstack/xenstore.h"
 #include "lib/util.h"
 
@@ -16,8 +17,7 @@
 struct fg_gone {
 	struct fg_xs *xs;
 	uint32_t domid;
-	char **files;
-	size_t n_files;
+	struct fg_image_files files; /* as sysfs shows them */
 	struct fg_xs_watch *backends, *home;
 	int uevents; /* netdevs and loop devices tell of their end there (kobject uevents) */
 	struct event *uevent, *look, *deadline;
@@ -93,7 +93,7 @@ static int loop_read(const char *sysfs, const char *name, const char *what, char
 	return fg_error_set(err, FG_EUNREACHABLE, "%s", own.text);
 }
 
-static int look_loop(const char *sysfs, const char *name, char *const *files, size_t n_files, struct fg_error *left)
+static int look_loop(const char *sysfs, const char *name, const struct fg_image_files *files, struct fg_error *left)
 {
 	fg_autofree char *file = NULL, *ro = NULL;
 	bool same = false;
@@ -102,8 +102,8 @@ static int look_loop(const char *sysfs, const char *name, char *const *files, si
 	if (rc < 0)
 		return rc;
 	file[strcspn(file, "\n")] = '\0';
-	for (size_t i = 0; i < n_files; i++)
-		same |= !strcmp(file, files[i]);
+	for (size_t i = 0; i < files->n; i++)
+		same |= !strcmp(file, files->paths[i]);
 	if (!same)
 		return 0;
 	rc = loop_read(sysfs, name, "ro", &ro, left);
@@ -113,19 +113,19 @@ static int look_loop(const char *sysfs, const char *name, char *const *files, si
 }
 
 /* A writable loop device over one of the files: somebody could still write to the disk. */
-int fg_gone_loops(const char *sysfs, char *const *files, size_t n_files, struct fg_error *err)
+int fg_gone_loops(const char *sysfs, const struct fg_image_files *files, struct fg_error *err)
 {
 	fg_autofree char *path = fg_asprintf("%s/block", sysfs);
 	const char *name;
 	int rc = 0;
 
-	if (!n_files)
+	if (!files->n)
 		return 0;
 	DIR *dir = opendir(path);
 	if (!dir)
 		return fg_error_errno(err, FG_EUNREACHABLE, errno, "%s", path);
 	while (rc == 0 && (name = next_entry(dir, "loop"))) {
-		rc = look_loop(sysfs, name, files, n_files, err);
+		rc = look_loop(sysfs, name, files, err);
 		if (rc == -FG_ENOTFOUND) {
 			fg_error_clear(err);
 			rc = 0;
@@ -155,7 +155,7 @@ static int look_for_rest(struct fg_gone *gone)
 	if (!rc && gone->domid)
 		rc = look_netdevs(gone, &left);
 	if (!rc)
-		rc = fg_gone_loops("/sys", gone->files, gone->n_files, &left);
+		rc = fg_gone_loops("/sys", &gone->files, &left);
 	gone->left = left;
 	return rc;
 }
@@ -211,7 +211,20 @@ static int open_uevents(struct fg_error *err)
 	return FG_TAKE_FD(fd);
 }
 
-int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const char *const *files, size_t n_files, uint32_t deadline_ms,
+/* As sysfs shows them. */
+static struct fg_image_files real_paths(const struct fg_image_files *files)
+{
+	struct fg_image_files real = { fg_calloc(files->n + 1, sizeof(char *)), files->n };
+
+	for (size_t i = 0; i < files->n; i++) {
+		real.paths[i] = realpath(files->paths[i], NULL);
+		if (!real.paths[i])
+			real.paths[i] = fg_strdup(files->paths[i]);
+	}
+	return real;
+}
+
+int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const struct fg_image_files *files, uint32_t deadline_ms,
 		 fg_gone_cb *cb, void *arg, struct fg_gone **out, struct fg_error *err)
 {
 	struct event_base *base = fg_xs_base(xs);
@@ -227,14 +240,8 @@ int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const char *const *files, siz
 	gone->uevents = rc;
 	gone->cb = cb;
 	gone->arg = arg;
-	gone->files = fg_calloc(n_files ? n_files : 1, sizeof(char *));
-	for (size_t i = 0; i < n_files; i++) {
-		/* sysfs shows the file's own path */
-		gone->files[i] = realpath(files[i], NULL);
-		if (!gone->files[i])
-			gone->files[i] = fg_strdup(files[i]);
-	}
-	gone->n_files = n_files;
+	if (files)
+		gone->files = real_paths(files);
 	gone->uevent = event_new(base, gone->uevents, EV_READ | EV_PERSIST, uevent_ready, gone);
 	gone->look = evtimer_new(base, look_now, gone);
 	gone->deadline = evtimer_new(base, too_late, gone);
@@ -263,8 +270,6 @@ void fg_gone_cancel(struct fg_gone *gone)
 	event_free(gone->look);
 	event_free(gone->deadline);
 	close(gone->uevents);
-	for (size_t i = 0; i < gone->n_files; i++)
-		free(gone->files[i]);
-	free(gone->files);
+	fg_image_files_release(&gone->files);
 	free(gone);
 }

@@ -5,6 +5,7 @@
  * make_sure -> sure -> looked -> wait_gone -> all_gone -> stop_end.
  */
 #include "dom0-agent/toolstack/gone.h"
+#include "dom0-agent/toolstack/image_files.h"
 #include "dom0-agent/toolstack/libvirt_private.h"
 #include "lib/util.h"
 
@@ -26,8 +27,7 @@ struct lv_stop {
 	bool known; /* domid and files are */
 	bool ended; /* a destroy found it off, or ended it: "off" is no moment of a reboot */
 	uint32_t domid;
-	char **files;
-	size_t n_files;
+	struct fg_image_files files;
 	struct event *deadline;
 	int64_t destroy_until_ms;
 	struct fg_gone *gone;
@@ -52,9 +52,7 @@ static void stop_free(struct lv_stop *stop)
 	LIST_REMOVE(stop, link);
 	fg_gone_cancel(stop->gone);
 	event_free(stop->deadline);
-	for (size_t i = 0; i < stop->n_files; i++)
-		free(stop->files[i]);
-	free(stop->files);
+	fg_image_files_release(&stop->files);
 	free(stop);
 }
 
@@ -85,8 +83,6 @@ static void deadline_passed(evutil_socket_t fd, short what, void *arg)
 		look(stop); /* the last look decides, not the clock alone */
 }
 
-static void remember_files(struct lv_stop *stop, const struct fg_guest *g);
-
 void lv_stop(struct fg_toolstack *opaque, const struct fg_guest *last, const struct fg_stop_policy *policy,
 	     fg_ts_step_cb *step_cb, fg_ts_done_cb *cb, void *arg)
 {
@@ -96,7 +92,7 @@ void lv_stop(struct fg_toolstack *opaque, const struct fg_guest *last, const str
 	stop->ts = ts;
 	snprintf(stop->uuid, sizeof(stop->uuid), "%s", last->uuid);
 	stop->last_domid = last->domid;
-	remember_files(stop, last);
+	fg_image_files_of(last, &stop->files);
 	stop->policy = *policy;
 	stop->step = step_cb;
 	stop->cb = cb;
@@ -130,24 +126,12 @@ static void look(struct lv_stop *stop)
 	lv_call_post(call);
 }
 
-static void remember_files(struct lv_stop *stop, const struct fg_guest *g)
-{
-	for (size_t i = 0; i < stop->n_files; i++)
-		free(stop->files[i]);
-	free(stop->files);
-	stop->n_files = 0;
-	stop->files = fg_calloc(g->n_disks + 1, sizeof(char *));
-	for (size_t i = 0; i < g->n_disks; i++)
-		if (!g->disks[i].block && !g->disks[i].readonly && g->disks[i].target && g->disks[i].target[0] == '/')
-			stop->files[stop->n_files++] = fg_strdup(g->disks[i].target);
-}
-
 static void remember(struct lv_stop *stop, const struct fg_guest *g)
 {
 	stop->domid = g->domid;
 	stop->ended = false;
 	if (!stop->known)
-		remember_files(stop, g);
+		fg_image_files_of(g, &stop->files);
 	stop->known = true;
 }
 
@@ -314,8 +298,8 @@ static void wait_gone(struct lv_stop *stop)
 	}
 	int rc = last_domid(stop, &domid, &err);
 	if (rc == 0)
-		rc = fg_gone_wait(stop->ts->xs, domid, (const char *const *)stop->files, stop->n_files,
-				  left > 1000 ? (uint32_t)left : 1000, all_gone, stop, &stop->gone, &err);
+		rc = fg_gone_wait(stop->ts->xs, domid, &stop->files, left > 1000 ? (uint32_t)left : 1000, all_gone,
+				  stop, &stop->gone, &err);
 	if (rc < 0)
 		stop_end(stop, rc, &err);
 }

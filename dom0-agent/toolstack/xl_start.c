@@ -348,7 +348,7 @@ static void half_destroyed(void *arg, int rc)
 static void half_wait(struct start *start)
 {
 	struct fg_error err = FG_ERROR_INIT;
-	int rc = fg_gone_wait(start->op.ts->xs, start->domid, NULL, 0, GONE_MS, half_gone, start, &start->gone, &err);
+	int rc = fg_gone_wait(start->op.ts->xs, start->domid, NULL, GONE_MS, half_gone, start, &start->gone, &err);
 
 	if (rc < 0)
 		half_gone(start, rc, &err);

@@ -6,6 +6,7 @@
  * may be left (wait_gone).
  */
 #include "dom0-agent/toolstack/gone.h"
+#include "dom0-agent/toolstack/image_files.h"
 #include "dom0-agent/toolstack/xl_config.h"
 #include "dom0-agent/toolstack/xl_daemon.h"
 #include "dom0-agent/toolstack/xl_private.h"
@@ -34,8 +35,7 @@ struct stop {
 	struct fg_gone *gone;
 	struct event *daemon_end;
 	int pidfd;
-	char **files;
-	size_t n_files;
+	struct fg_image_files files;
 	fg_ts_step_cb *step;
 	fg_ts_done_cb *cb;
 	void *arg;
@@ -64,9 +64,7 @@ static void stop_release(struct xl_op *op)
 	if (stop->pidfd >= 0)
 		close(stop->pidfd);
 	fg_guest_release(&stop->last);
-	for (size_t i = 0; i < stop->n_files; i++)
-		free(stop->files[i]);
-	free(stop->files);
+	fg_image_files_release(&stop->files);
 }
 
 static void stop_step(struct stop *stop, const char *what)
@@ -137,19 +135,6 @@ static void domain_ended(void *arg, bool shutdown, int reason)
 	rung_destroy(stop);
 }
 
-/* The image files of the guest, to wait until no loop device holds them. */
-static void remember_files(struct stop *stop, const struct fg_guest *g)
-{
-	for (size_t i = 0; i < stop->n_files; i++)
-		free(stop->files[i]);
-	free(stop->files);
-	stop->n_files = 0;
-	stop->files = fg_calloc(g->n_disks + 1, sizeof(char *));
-	for (size_t i = 0; i < g->n_disks; i++)
-		if (!g->disks[i].block && !g->disks[i].readonly && g->disks[i].target && g->disks[i].target[0] == '/')
-			stop->files[stop->n_files++] = fg_strdup(g->disks[i].target);
-}
-
 static void remember_live_files(struct stop *stop)
 {
 	uint8_t *data = NULL;
@@ -164,7 +149,7 @@ static void remember_live_files(struct stop *stop)
 	free(data);
 	if (rc < 0 || fg_xl_guest_from_json(config, &g, NULL) < 0)
 		return;
-	remember_files(stop, &g);
+	fg_image_files_of(&g, &stop->files);
 	fg_guest_release(&g);
 }
 
@@ -190,8 +175,8 @@ static void stop_begin(struct stop *stop)
 
 	xl_disown(ts, stop->last.uuid);
 	fg_xl_death_unwatch(FG_TAKE(stop->death));
-	if (!stop->files)
-		remember_files(stop, &stop->last);
+	if (!stop->files.paths)
+		fg_image_files_of(&stop->last, &stop->files);
 	int rc = find_domain(stop, &err);
 	if (rc == 0) {
 		rc = fg_xl_death_watch(ts->xl, stop->domid, domain_ended, stop, &stop->death, &err);
@@ -371,8 +356,8 @@ static void wait_gone(struct stop *stop, uint32_t domid)
 {
 	struct fg_error err = FG_ERROR_INIT;
 	int64_t left = stop->destroy_until_ms - fg_monotonic_ms();
-	int rc = fg_gone_wait(stop->op.ts->xs, domid, (const char *const *)stop->files, stop->n_files,
-			      left > 1000 ? (uint32_t)left : 1000, all_gone, stop, &stop->gone, &err);
+	int rc = fg_gone_wait(stop->op.ts->xs, domid, &stop->files, left > 1000 ? (uint32_t)left : 1000, all_gone, stop,
+			      &stop->gone, &err);
 
 	if (rc < 0)
 		stop_end(stop, rc, &err);

@@ -402,14 +402,13 @@ static void gone(evutil_socket_t fd, short what, void *arg)
 	free(g);
 }
 
-int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const char *const *files, size_t n_files, uint32_t deadline_ms,
+int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const struct fg_image_files *files, uint32_t deadline_ms,
 		 fg_gone_cb *cb, void *arg, struct fg_gone **out, struct fg_error *err)
 {
 	const struct timeval soon = { 0, 0 };
 
 	(void)xs;
 	(void)files;
-	(void)n_files;
 	(void)err;
 	ck_assert(domid != 0 && deadline_ms != 0);
 	fake_xl.gone_waits++;

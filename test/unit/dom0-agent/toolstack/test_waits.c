@@ -2,6 +2,8 @@
 /* The waits with a noun, on a made-up xenstore and sysfs: every vif is connected; nothing of a domain is left. */
 #include "dom0-agent/toolstack/connected.h"
 #include "dom0-agent/toolstack/gone.h"
+#include "dom0-agent/toolstack/image_files.h"
+#include "dom0-agent/toolstack/toolstack.h"
 #include "dom0-agent/toolstack/xenstore.h"
 #include "lib/util.h"
 #include "test/folder.h"
@@ -208,7 +210,7 @@ START_TEST(end_of_a_domain)
 	ck_assert_int_lt(_i, (int)FG_COUNT(cases));
 	domain_there = cases[_i].there;
 	domain_ends = cases[_i].ends;
-	ck_assert_int_eq(fg_gone_wait(NULL, 7, NULL, 0, cases[_i].deadline_ms, ended, NULL, &wait, NULL), 0);
+	ck_assert_int_eq(fg_gone_wait(NULL, 7, NULL, cases[_i].deadline_ms, ended, NULL, &wait, NULL), 0);
 	event_base_dispatch(base);
 	ck_assert_uint_eq(calls, 1);
 	ck_assert_int_eq(got_rc, cases[_i].rc);
@@ -240,11 +242,12 @@ static void put(const char *dir, const char *name, const char *text)
 		ck_assert_int_eq(fg_file_write_durable(path, text, strlen(text), 0600, NULL), 0);
 }
 
-static char *files[] = { (char *)"/images/web1.img" };
+static char *paths[] = { (char *)"/images/web1.img" };
+static const struct fg_image_files files = { paths, 1 };
 
 static int loops(void)
 {
-	return fg_gone_loops(sysfs, files, 1, NULL);
+	return fg_gone_loops(sysfs, &files, NULL);
 }
 
 START_TEST(loop_devices)
@@ -265,7 +268,9 @@ END_TEST
 
 START_TEST(loop_device_that_cannot_be_asked_is_not_free)
 {
-	ck_assert_int_eq(fg_gone_loops(sysfs, files, 0, NULL), 0);
+	const struct fg_image_files none = { NULL, 0 };
+
+	ck_assert_int_eq(fg_gone_loops(sysfs, &none, NULL), 0);
 	ck_assert_int_eq(loops(), -FG_EUNREACHABLE); /* no list of devices */
 	if (_i == 0) {
 		put("loop0/loop", "backing_file", NULL);
@@ -274,6 +279,30 @@ START_TEST(loop_device_that_cannot_be_asked_is_not_free)
 		put("loop0", "ro", NULL);
 	}
 	ck_assert_int_eq(loops(), -FG_EUNREACHABLE);
+}
+END_TEST
+
+START_TEST(image_files_of_a_guest)
+{
+	struct fg_disk disks[] = {
+		{ .vdev = "xvda", .target = (char *)"/images/root.img" },
+		{ .vdev = "xvdb", .target = (char *)"/dev/vg/data", .block = true },
+		{ .vdev = "xvdc", .target = (char *)"/images/iso", .readonly = true },
+		{ .vdev = "hdd", .cdrom = true }, /* an empty drive */
+		{ .vdev = "xvdd", .target = (char *)"web1.img" }, /* no file of dom0 */
+		{ .vdev = "xvde", .target = (char *)"/images/more.img" },
+	};
+	const struct fg_guest g = { .disks = disks, .n_disks = FG_COUNT(disks) };
+	struct fg_image_files list = { NULL, 0 };
+
+	for (int i = 0; i < 2; i++) { /* what was there is replaced */
+		fg_image_files_of(&g, &list);
+		ck_assert_uint_eq(list.n, 2);
+		ck_assert_str_eq(list.paths[0], "/images/root.img");
+		ck_assert_str_eq(list.paths[1], "/images/more.img");
+	}
+	fg_image_files_release(&list);
+	ck_assert_ptr_null(list.paths);
 }
 END_TEST
 
@@ -292,6 +321,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, sysfs_setup, sysfs_teardown);
 	tcase_add_test(tc, loop_devices);
 	tcase_add_loop_test(tc, loop_device_that_cannot_be_asked_is_not_free, 0, 2);
+	tcase_add_test(tc, image_files_of_a_guest);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
