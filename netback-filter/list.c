@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "dev_status.h"
 #include "filter.h"
-
 #include "held.h"
 #include "link.h"
-#include "rule_nft.h"
 #include "rules_dump.h"
 
 #include <lib/util.h>
 
 #include <errno.h>
-#include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
 #include <string.h>
 
@@ -53,75 +51,17 @@ static size_t find_chain(const struct list *l, const char *name)
 	return SIZE_MAX;
 }
 
-static void count(struct fg_filter_counter **counters, size_t *n, const char *reason, uint64_t frames, uint64_t bytes)
-{
-	size_t i = 0;
-
-	while (i < *n && strcmp((*counters)[i].reason, reason) != 0)
-		i++;
-	if (i == *n) {
-		struct fg_filter_counter *more = reallocarray(*counters, *n + 1, sizeof(*more));
-		if (!more)
-			abort();
-		*counters = more;
-		memset(&more[i], 0, sizeof(*more));
-		snprintf(more[i].reason, sizeof(more[i].reason), "%s", reason);
-		(*n)++;
-	}
-	(*counters)[i].frames += frames;
-	(*counters)[i].bytes += bytes;
-}
-
-struct counts {
-	bool there;
-	uint64_t frames, bytes;
-};
-
-static int read_counter(struct nftnl_expr *e, void *data)
-{
-	struct counts *c = data;
-
-	if (strcmp(nftnl_expr_get_str(e, NFTNL_EXPR_NAME), "counter") == 0) {
-		c->there = true;
-		c->frames = nftnl_expr_get_u64(e, NFTNL_EXPR_CTR_PACKETS);
-		c->bytes = nftnl_expr_get_u64(e, NFTNL_EXPR_CTR_BYTES);
-	}
-	return 0;
-}
-
 static void add_rule(struct nftnl_rule *rule, void *data)
 {
 	struct list *l = data;
-	char reason[FG_CHAIN_COMMENT_MAX];
-	struct counts c = { 0 };
-	uint32_t len = 0;
-	const void *userdata = nftnl_rule_get_data(rule, NFTNL_RULE_USERDATA, &len);
 	size_t i = find_chain(l, nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN));
 
 	if (i == SIZE_MAX)
 		return;
 	l->last = i;
 	const struct place *p = &l->places[l->by_name[i] - l->held->chains];
-	nftnl_expr_foreach(rule, read_counter, &c);
-	if (!p->there || !c.there || !fg_nft_comment(userdata, len, reason))
-		return;
-	struct fg_filter_dev_status *d = &l->statuses[p->guest].devs[p->dev];
-	if (l->by_name[i]->dir == FG_DIR_FROM_GUEST)
-		count(&d->from_guest, &d->n_from_guest, reason, c.frames, c.bytes);
-	else
-		count(&d->to_guest, &d->n_to_guest, reason, c.frames, c.bytes);
-	if (strcmp(reason, "closed") == 0)
-		d->closed = true;
-}
-
-static void add_dev(struct fg_filter_status *guest, const char *name)
-{
-	guest->devs = reallocarray(guest->devs, guest->n_devs + 1, sizeof(guest->devs[0]));
-	if (!guest->devs)
-		abort();
-	struct fg_filter_dev_status *d = &guest->devs[guest->n_devs++];
-	memset(d, 0, sizeof(*d));
-	snprintf(d->dev, sizeof(d->dev), "%s", name);
+	if (p->there)
+		fg_dev_status_count(&l->statuses[p->guest].devs[p->dev], l->by_name[i]->dir, rule);
 }
 
 /* One status a UUID, one device status an ifindex that still exists.  The chains are sorted that way. */
@@ -144,7 +84,7 @@ static void make_statuses(struct fg_filter *f, const struct fg_held *held, struc
 			ifindex = c->ifindex;
 			there = fg_link_get_index(&f->route, ifindex, &link, NULL) == 0;
 			if (there)
-				add_dev(&s[*n - 1], link.name);
+				fg_dev_status_add(&s[*n - 1], link.name);
 		}
 		places[i] = (struct place){ *n - 1, there ? s[*n - 1].n_devs - 1 : 0, there };
 	}

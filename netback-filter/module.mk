@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 filter_sources := $(addprefix netback-filter/,\
 	guest.c ruleset.c ruleset_ip4.c ruleset_ip6.c ruleset_ok.c rule_nft.c rule_put.c \
-	netlink.c link.c held.c index.c plan.c filter.c rules_dump.c verify.c list.c guest_json.c mark.c own.c owner.c restore.c status.c awake.c \
+	netlink.c link.c held.c index.c plan.c filter.c rules_dump.c verify.c list.c dev_status.c guest_json.c mark.c own.c owner.c restore.c status.c awake.c \
 	packet.c simulate.c pcap.c batch.c)
 $(eval $(call library,fgfilter,$(filter_sources),libnftnl libmnl jansson))
 $(eval $(call program,netback-filter,netback-filter/main.c netback-filter/args.c netback-filter/simulate_cmd.c,fgfilter fixgate,jansson))

@@ -1,75 +1,30 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "status.h"
 
+#include "dev_status.h"
 #include "filter.h"
 #include "held.h"
 #include "link.h"
-#include "rule_nft.h"
 #include "rules_dump.h"
 
 #include <lib/util.h>
 
 #include <errno.h>
-#include <libnftnl/expr.h>
-#include <libnftnl/rule.h>
 #include <string.h>
 
 #define STATUS_TRIES 1000 /* as READ_TRIES in held.c */
 
 /* The counters of one chain go here. */
 struct side {
-	struct fg_filter_counter **list;
-	size_t *n;
-	bool *closed;
+	struct fg_filter_dev_status *dev;
+	enum fg_dir dir;
 };
-
-struct counts {
-	bool there;
-	uint64_t frames, bytes;
-};
-
-static int read_counter(struct nftnl_expr *e, void *data)
-{
-	struct counts *c = data;
-
-	if (strcmp(nftnl_expr_get_str(e, NFTNL_EXPR_NAME), "counter") == 0) {
-		c->there = true;
-		c->frames = nftnl_expr_get_u64(e, NFTNL_EXPR_CTR_PACKETS);
-		c->bytes = nftnl_expr_get_u64(e, NFTNL_EXPR_CTR_BYTES);
-	}
-	return 0;
-}
-
-static struct fg_filter_counter *counter_of(struct side *s, const char *reason)
-{
-	for (size_t i = 0; i < *s->n; i++)
-		if (strcmp((*s->list)[i].reason, reason) == 0)
-			return &(*s->list)[i];
-	*s->list = reallocarray(*s->list, *s->n + 1, sizeof(**s->list));
-	if (!*s->list)
-		abort();
-	struct fg_filter_counter *c = &(*s->list)[(*s->n)++];
-	memset(c, 0, sizeof(*c));
-	snprintf(c->reason, sizeof(c->reason), "%s", reason);
-	return c;
-}
 
 static void add_rule(struct nftnl_rule *rule, void *data)
 {
 	struct side *s = data;
-	char reason[FG_CHAIN_COMMENT_MAX];
-	struct counts counts = { 0 };
-	uint32_t len = 0;
-	const void *userdata = nftnl_rule_get_data(rule, NFTNL_RULE_USERDATA, &len);
 
-	nftnl_expr_foreach(rule, read_counter, &counts);
-	if (!counts.there || !fg_nft_comment(userdata, len, reason))
-		return;
-	struct fg_filter_counter *c = counter_of(s, reason);
-	c->frames += counts.frames;
-	c->bytes += counts.bytes;
-	if (strcmp(reason, "closed") == 0)
-		*s->closed = true;
+	fg_dev_status_count(s->dev, s->dir, rule);
 }
 
 /* The chains are sorted by ifindex: those of a device lie together. NULL: the device is gone. */
@@ -83,13 +38,7 @@ static struct fg_filter_dev_status *dev_of(struct fg_filter *f, struct fg_filter
 	if (fg_link_get_index(&f->route, ifindex, &link, NULL) < 0)
 		return NULL;
 	*last = ifindex;
-	s->devs = reallocarray(s->devs, s->n_devs + 1, sizeof(*s->devs));
-	if (!s->devs)
-		abort();
-	struct fg_filter_dev_status *d = &s->devs[s->n_devs++];
-	memset(d, 0, sizeof(*d));
-	memcpy(d->dev, link.name, sizeof(d->dev));
-	return d;
+	return fg_dev_status_add(s, link.name);
 }
 
 static int read_guest(struct fg_filter *f, const struct fg_held *held, const char *uuid, struct fg_filter_status **out)
@@ -107,9 +56,7 @@ static int read_guest(struct fg_filter *f, const struct fg_held *held, const cha
 		struct fg_filter_dev_status *d = dev_of(f, s, c[i].ifindex, &last);
 		if (!d)
 			continue;
-		bool from = c[i].dir == FG_DIR_FROM_GUEST;
-		struct side side = { from ? &d->from_guest : &d->to_guest, from ? &d->n_from_guest : &d->n_to_guest,
-				     &d->closed };
+		struct side side = { d, c[i].dir };
 		rc = fg_rules_dump(&f->nft, c[i].name, add_rule, &side);
 	}
 	*out = s;
