@@ -20,19 +20,9 @@ struct out {
 
 static int put(struct out *o, const void *data, size_t len, struct fg_error *err)
 {
-	const char *p = data;
-
 	o->written += len;
-	while (len) {
-		ssize_t n = write(o->fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return fg_error_errno(err, FG_EIO, errno, "write initramfs");
-		p += n;
-		len -= (size_t)n;
-	}
+	if (fg_fd_write_all(o->fd, data, len) < 0)
+		return fg_error_errno(err, FG_EIO, errno, "write initramfs");
 	return 0;
 }
 

@@ -63,15 +63,17 @@ static int sync_folder(const char *path, struct fg_error *err)
 	return 0;
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int fg_fd_write_all(int fd, const void *data, size_t len)
 {
+	const char *p = data;
+
 	while (len) {
-		ssize_t n = write(fd, data, len);
+		ssize_t n = write(fd, p, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -1;
-		data += n;
+		p += n;
 		len -= (size_t)n;
 	}
 	return 0;
@@ -84,7 +86,8 @@ int fg_file_write_durable(const char *path, const void *data, size_t len, int mo
 
 	if (fd < 0)
 		return fg_error_errno(err, FG_EIO, errno, "cannot create %s", tmp);
-	if (fchmod(fd, (mode_t)mode) < 0 || write_all(fd, data, len) < 0 || fsync(fd) < 0 || rename(tmp, path) < 0) {
+	if (fchmod(fd, (mode_t)mode) < 0 || fg_fd_write_all(fd, data, len) < 0 || fsync(fd) < 0 ||
+	    rename(tmp, path) < 0) {
 		int saved = errno;
 		unlink(tmp);
 		return fg_error_errno(err, FG_EIO, saved, "cannot write %s", path);

@@ -72,6 +72,8 @@ int fg_time_parse(const char *text, int64_t *epoch_s, struct fg_error *err) FG_M
 /* Whole file into a malloc'd, NUL-terminated buffer; LIMIT if it is longer than max. len may be NULL. */
 int fg_file_read(const char *path, size_t max, char **out, size_t *len, struct fg_error *err) FG_MUST_CHECK;
 int fg_fd_read_all(int fd, size_t max, char **out, size_t *len, struct fg_error *err) FG_MUST_CHECK;
+/* All of it, over short and interrupted writes: 0, or -1 with errno. */
+int fg_fd_write_all(int fd, const void *data, size_t len) FG_MUST_CHECK;
 /* The one way to write durable state: temp file in the same folder, fsync, rename, fsync of the folder. */
 int fg_file_write_durable(const char *path, const void *data, size_t len, int mode, struct fg_error *err) FG_MUST_CHECK;
 /* unlink and fsync of the folder; a file that is not there is no error. */

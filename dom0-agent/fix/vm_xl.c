@@ -350,19 +350,10 @@ static void vm_run(struct fg_fixvm *vm, fg_ts_done_cb *cb, void *arg)
 
 static int vm_send(struct fg_fixvm *vm, const void *bytes, size_t len, struct fg_error *err)
 {
-	const char *p = bytes;
-
 	if (vm->fd < 0)
 		return fg_error_set(err, FG_EFAILED, "fix VM %s has no console", vm->name);
-	while (len) {
-		ssize_t n = write(vm->fd, p, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) /* a full console is one that nobody reads */
-			return fg_error_errno(err, FG_EIO, errno, "console of fix VM %s", vm->name);
-		p += n;
-		len -= (size_t)n;
-	}
+	if (fg_fd_write_all(vm->fd, bytes, len) < 0) /* a full console is one that nobody reads */
+		return fg_error_errno(err, FG_EIO, errno, "console of fix VM %s", vm->name);
 	return 0;
 }
 

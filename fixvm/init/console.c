@@ -140,14 +140,8 @@ int fg_console_send(struct fg_console *c, enum fg_fixvm_message type, const json
 	size_t len = 0;
 	int rc = fg_console_line(c->nonce, type, data, line, &len, err);
 
-	for (size_t done = 0; !rc && done < len;) {
-		ssize_t n = write(c->fd, line + done, len - done);
-
-		if (n >= 0)
-			done += (size_t)n;
-		else if (errno != EINTR)
-			rc = fg_error_errno(err, FG_EIO, errno, "write console");
-	}
+	if (rc == 0 && fg_fd_write_all(c->fd, line, len) < 0)
+		rc = fg_error_errno(err, FG_EIO, errno, "write console");
 	return rc;
 }
 

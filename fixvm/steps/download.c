@@ -96,13 +96,8 @@ static int send_request(struct download *d, struct fetch *f, struct fg_error *er
 	fg_autofree char *text = request ? fg_json_dump(request) : NULL;
 	if (!text)
 		return fg_error_set(err, FG_EBUG, "request for fixvm-fetch is no JSON");
-	for (size_t done = 0, len = strlen(text); done < len;) {
-		ssize_t n = write(f->in, text + done, len - done);
-
-		if (n < 0 && errno != EINTR)
-			return fg_error_errno(err, FG_EIO, errno, "write to fixvm-fetch");
-		done += n > 0 ? (size_t)n : 0;
-	}
+	if (fg_fd_write_all(f->in, text, strlen(text)) < 0)
+		return fg_error_errno(err, FG_EIO, errno, "write to fixvm-fetch");
 	fg_closep(&f->in);
 	return 0;
 }

@@ -24,13 +24,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *curl)
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 206)
 		return 0;
-	for (size_t done = 0; done < len;) {
-		ssize_t w = write(STDOUT_FILENO, data + done, len - done);
-		if (w <= 0)
-			return 0;
-		done += (size_t)w;
-	}
-	return len;
+	return fg_fd_write_all(STDOUT_FILENO, data, len) < 0 ? 0 : len;
 }
 
 /* The server must send the very range that was asked for. */

@@ -129,17 +129,10 @@ int fg_bundle_head_read(int fd, uint8_t **buf, struct fg_bundle_head *out, struc
 	return 0;
 }
 
-static int write_all(int fd, const uint8_t *p, size_t len, struct fg_error *err)
+static int write_all(int fd, const void *data, size_t len, struct fg_error *err)
 {
-	while (len) {
-		ssize_t n = write(fd, p, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return fg_error_errno(err, FG_EIO, errno, "cannot write the payload");
-		p += n;
-		len -= (size_t)n;
-	}
+	if (fg_fd_write_all(fd, data, len) < 0)
+		return fg_error_errno(err, FG_EIO, errno, "cannot write the payload");
 	return 0;
 }
 

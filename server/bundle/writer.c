@@ -11,17 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int write_all(int fd, const uint8_t *p, size_t len, struct fg_error *err)
+static int write_all(int fd, const void *data, size_t len, struct fg_error *err)
 {
-	while (len) {
-		ssize_t n = write(fd, p, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return fg_error_errno(err, FG_EIO, errno, "cannot write the bundle");
-		p += n;
-		len -= (size_t)n;
-	}
+	if (fg_fd_write_all(fd, data, len) < 0)
+		return fg_error_errno(err, FG_EIO, errno, "cannot write the bundle");
 	return 0;
 }
 

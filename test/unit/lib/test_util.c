@@ -3,8 +3,13 @@
 #include <fixgate/state.h>
 #include <lib/util.h>
 #include <test/folder.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 START_TEST(error_keeps_first_cause_and_wraps_outside_in)
@@ -136,6 +141,37 @@ START_TEST(durable_file_replaces_whole_or_not_at_all)
 }
 END_TEST
 
+/* _i: the reader is there, or gone, or does not read. */
+START_TEST(write_all_is_all_or_an_error)
+{
+	static char sent[300000], got[sizeof(sent)];
+	int fds[2], status = 0;
+
+	memset(sent, 'x', sizeof(sent));
+	ck_assert_int_eq(pipe2(fds, _i == 2 ? O_NONBLOCK : 0), 0);
+	signal(SIGPIPE, SIG_IGN);
+	pid_t reader = _i == 0 ? fork() : 0;
+	if (_i == 0 && reader == 0) {
+		size_t n = 0;
+		close(fds[1]);
+		for (ssize_t r; (r = read(fds[0], got + n, sizeof(got) - n)) > 0;)
+			n += (size_t)r;
+		_exit(n == sizeof(got) && !memcmp(got, sent, n) ? 0 : 1);
+	}
+	if (_i < 2)
+		close(fds[0]);
+	errno = 0;
+	ck_assert_int_eq(fg_fd_write_all(fds[1], sent, sizeof(sent)), _i == 0 ? 0 : -1);
+	ck_assert_int_eq(errno, _i == 0 ? 0 : _i == 1 ? EPIPE : EAGAIN);
+	close(fds[1]);
+	if (_i == 2)
+		close(fds[0]);
+	if (reader)
+		ck_assert_int_eq(waitpid(reader, &status, 0), reader);
+	ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 START_TEST(json_is_strict)
 {
 	static const char *const bad[] = { "", "{", "{\"a\":1,\"a\":2}", "{} x", "{\"a\":\"\\u0000\"}", "[1,]" };
@@ -182,6 +218,7 @@ int main(void)
 	tcase_add_test(t, hex_uuid_mac);
 	tcase_add_test(t, times_that_do_not_exist_are_refused);
 	tcase_add_test(t, durable_file_replaces_whole_or_not_at_all);
+	tcase_add_loop_test(t, write_all_is_all_or_an_error, 0, 3);
 	tcase_add_test(t, json_is_strict);
 	tcase_add_test(t, state_names_go_both_ways);
 	suite_add_tcase(s, t);
