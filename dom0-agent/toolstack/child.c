@@ -113,9 +113,11 @@ static void child_ended(evutil_socket_t fd, short what, void *arg)
 		.truncated = child->truncated,
 	};
 	event_free(FG_TAKE(child->ended));
-	if (child->late)
+	/* One that ended just before it was to be killed was not too late. */
+	bool killed = child->late && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	if (killed)
 		(void)fg_error_set(&error, FG_ETIMEOUT, "no end within its deadline, killed");
-	child->cb(child->arg, &result, child->late ? &error : NULL);
+	child->cb(child->arg, &result, killed ? &error : NULL);
 	child_free(child);
 }
 
@@ -173,7 +175,6 @@ int fg_child_start(struct event_base *base, const char *const *argv, uint32_t de
 	child->pidfd = -1;
 	child->cb = cb;
 	child->arg = arg;
-	/* The write ends stay above 2 even if our own 0…2 are closed: dup2 to the same number would keep CLOEXEC. */
 	int sys = spawn(argv, pipes[0][1], pipes[1][1], &child->pid);
 	for (int i = 0; i < 2; i++) {
 		close(pipes[i][1]);
