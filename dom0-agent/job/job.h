@@ -138,6 +138,8 @@ void fg_job_resume(struct fg_job *job);
 void fg_decide_enter(struct fg_job *job); /* offered */
 void fg_queue_enter(struct fg_job *job); /* queued */
 void fg_stop_enter(struct fg_job *job); /* isolated */
+/* The owner's stop ladder; next has its answer.  false: nothing was begun, the guest's toolstack is not connected (err). */
+bool fg_stop_ladder(struct fg_job *job, const char *intent, const char *noun, fg_next_fn *next, struct fg_error *err);
 void fg_isolate_again(struct fg_job *job); /* isolated, after a restart */
 void fg_fix_enter(struct fg_job *job); /* stopped */
 void fg_fix_run_enter(struct fg_job *job); /* fixing */

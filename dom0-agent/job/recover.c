@@ -75,32 +75,12 @@ static void stopped_cleared(struct fg_job *job)
 	stopped_stop(job);
 }
 
-static void on_step(void *arg, const char *what)
-{
-	struct fg_job *job = fg_call_job(arg);
-
-	if (job)
-		fg_job_note(job, "stop: %s", what);
-}
-
 static void stopped_stop(struct fg_job *job)
 {
-	const struct fg_agent_config *c = job->agent->config;
-	const struct fg_stop_policy policy = { c->shutdown_s * 1000, c->acpi_s * 1000, c->destroy_s * 1000 };
-	struct fg_agent_toolstack *t = fg_job_toolstack(job);
 	struct fg_error err = FG_ERROR_INIT;
 
-	if (!t) {
-		fg_error_set(&err, FG_EUNREACHABLE, "toolstack %s is not connected", job->r.toolstack);
-		if (!fg_job_retry(job, &err, stopped_stop))
-			fg_job_hold(job, "is the guest gone", &err);
-		return;
-	}
-	if (fg_job_intent(job, "make sure that the guest is gone") < 0)
-		return;
-	int64_t deadline = (int64_t)policy.shutdown_ms + policy.acpi_ms + policy.destroy_ms + FG_ASK_MS;
-	struct fg_call *call = fg_job_wait(job, "the guest to be gone", deadline, stopped_again);
-	t->ops->stop(t->ts, &job->guest, &policy, on_step, fg_call_done, call);
+	if (!fg_stop_ladder(job, "make sure that the guest is gone", "the guest to be gone", stopped_again, &err))
+		stopped_again(job, -FG_EUNREACHABLE, &err);
 }
 
 static void stopped_again(struct fg_job *job, int rc, const struct fg_error *err)

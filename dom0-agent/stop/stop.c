@@ -4,7 +4,7 @@
  * ladder runs.  It runs also for a guest that is off or seems gone: its owner must not bring it back, and what its last
  * life left behind must go.
  *
- * In this order: fg_stop_enter -> look -> on_found -> on_saved -> stop -> on_step… -> on_stopped -> stopped;
+ * In this order: fg_stop_enter -> look -> on_found -> on_saved -> stop -> fg_stop_ladder -> on_step… -> on_stopped -> stopped;
  * beside it: on_found_after_failure.
  */
 #include "dom0-agent/job/job.h"
@@ -13,13 +13,10 @@
 #include <lib/util.h>
 #include <string.h>
 
-#define LADDER_SLACK_MS 60000
-
 static void look(struct fg_job *job);
 static void on_found(struct fg_job *job, int rc, const struct fg_error *err);
 static void on_saved(struct fg_job *job, int rc, const struct fg_error *err);
 static void stop(struct fg_job *job);
-static void on_step(void *arg, const char *what);
 static void on_stopped(struct fg_job *job, int rc, const struct fg_error *err);
 static void on_found_after_failure(struct fg_job *job, int rc, const struct fg_error *err);
 
@@ -89,21 +86,10 @@ static void on_saved(struct fg_job *job, int rc, const struct fg_error *err)
 
 static void stop(struct fg_job *job)
 {
-	const struct fg_agent_config *c = job->agent->config;
-	const struct fg_stop_policy policy = { c->shutdown_s * 1000, c->acpi_s * 1000, c->destroy_s * 1000 };
-	struct fg_agent_toolstack *t = fg_job_toolstack(job);
 	struct fg_error err = FG_ERROR_INIT;
 
-	if (!t) {
-		fg_error_set(&err, FG_EUNREACHABLE, "toolstack %s is not connected", job->r.toolstack);
+	if (!fg_stop_ladder(job, "stop the guest", "the guest to stop", on_stopped, &err))
 		again_or_hold(job, &err, stop);
-		return;
-	}
-	if (fg_job_intent(job, "stop the guest") < 0)
-		return;
-	int64_t deadline = (int64_t)policy.shutdown_ms + policy.acpi_ms + policy.destroy_ms + LADDER_SLACK_MS;
-	struct fg_call *call = fg_job_wait(job, "the guest to stop", deadline, on_stopped);
-	t->ops->stop(t->ts, &job->guest, &policy, on_step, fg_call_done, call);
 }
 
 static void on_step(void *arg, const char *what)
@@ -112,6 +98,24 @@ static void on_step(void *arg, const char *what)
 
 	if (job)
 		fg_job_note(job, "stop: %s", what);
+}
+
+bool fg_stop_ladder(struct fg_job *job, const char *intent, const char *noun, fg_next_fn *next, struct fg_error *err)
+{
+	const struct fg_agent_config *c = job->agent->config;
+	const struct fg_stop_policy policy = { c->shutdown_s * 1000, c->acpi_s * 1000, c->destroy_s * 1000 };
+	struct fg_agent_toolstack *t = fg_job_toolstack(job);
+
+	if (!t) {
+		fg_error_set(err, FG_EUNREACHABLE, "toolstack %s is not connected", job->r.toolstack);
+		return false;
+	}
+	if (fg_job_intent(job, "%s", intent) < 0)
+		return true;
+	int64_t deadline = (int64_t)policy.shutdown_ms + policy.acpi_ms + policy.destroy_ms + FG_ASK_MS;
+	struct fg_call *call = fg_job_wait(job, noun, deadline, next);
+	t->ops->stop(t->ts, &job->guest, &policy, on_step, fg_call_done, call);
+	return true;
 }
 
 static void on_stopped(struct fg_job *job, int rc, const struct fg_error *err)
