@@ -104,7 +104,7 @@ endef
 # Scripts that print TAP: QUICK_TESTS run in check-quick and check, LAB_TESTS (scenarios on the emulated Xen) in check only.
 # SLOW_TESTS, of those and of the unit tests, are left to check: each takes more than 15 s of a quiet machine.
 SLOW_TESTS := test/netns/filter_index.py test/netns/filter_crash.py test/netns/filter_state.py test/netns/vif_fixgate.py \
-	test/server/deadlines.py test/unit/server/bundle/fixgate_fix.py test/net/catalogue.py test/net/hostile.py test/server/clock.py \
+	test/server/deadlines.py test/server/postgres.py test/unit/server/bundle/fixgate_fix.py test/net/catalogue.py test/net/hostile.py test/server/clock.py \
 	crash/crash_sweep unit/lib/bundle/test_version
 # The same in both builds, and longer than 10 s: check runs these with sanitizers only.  Not those that allow more memory or time there, nor
 # those of fixgate-net, which has its sandbox in the plain build alone.
@@ -114,8 +114,8 @@ LEAKS_ELSEWHERE := test/netns/filter_index.py test/netns/filter_crash.py test/ne
 # With sanitizers a test is a process of its own (40 ms each, for leaks at its end) only where it needs one: a process that is confined, a
 # folder or a counter of its own.  Without sanitizers each is.
 FORKED_TESTS := unit/server/store/test_store unit/server/store/test_catalogue unit/dom0-agent/net/test_sandbox unit/dom0-agent/ctl/test_xl_conf
-# These without sanitizers only: one asks the kernel without a program of ours, one is a bench, one tests the lab.
-PLAIN_TESTS := test/netns/kernel_facts.py test/bench/smoke test/xenlab/selftest.py
+# These without sanitizers only: one asks the kernel without a program of ours, one is a bench, one tests the lab, one asks PostgreSQL.
+PLAIN_TESTS := test/netns/kernel_facts.py test/bench/smoke test/xenlab/selftest.py test/server/postgres.py
 QUICK_TESTS := test/readme.py test/xenlab/selftest.py
 # The longest first: at the end of check two of them run beside each other.
 LAB_TESTS := $(addprefix test/xenlab/scenarios/,filter.py main_job.py service.py faults.py filter_hvm.py filter_netns.py crash.py)

@@ -78,7 +78,7 @@ bool fg_ledger_reported(const struct fg_ledger *old, const char *job, int64_t ve
 		return false;
 	if (same_job && is_over(old->status) && !fg_state_is_end(state))
 		return false;
-	bool stays_fixed = new->fixed_version >= version &&disk_unchanged(state);
+	bool stays_fixed = disk_unchanged(state) && new->fixed_version >= version;
 	if (stays_fixed && !fg_state_is_end(state))
 		return false;
 	new->version = version;

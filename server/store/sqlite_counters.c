@@ -33,33 +33,26 @@ static int unknown_clients(struct fg_store *store, const char *fix, int64_t *n, 
 	return 0;
 }
 
-int fg_store_counters(struct fg_store *store, const char *kind, const char *name, fg_store_counter_fn fn, void *arg,
-		      struct fg_error *err)
+int fg_store_counters(struct fg_store *store, const char *fix, fg_store_counter_fn fn, void *arg, struct fg_error *err)
 {
 	fg_autostmt sqlite3_stmt *st = NULL;
-	int rc = name ? fg_db_query(&store->db, &st, err,
-				    "SELECT name, word, n FROM counter WHERE kind = ? AND name = ? AND n <> 0"
-				    " ORDER BY name, word",
-				    "ss", kind, name)
-		      : fg_db_query(&store->db, &st, err,
-				    "SELECT name, word, n FROM counter WHERE kind = ? AND n <> 0 ORDER BY name, word",
-				    "s", kind);
-
-	if (rc < 0)
-		return rc;
 	int64_t unknown = 0;
-	if (name && !strcmp(kind, "ledger"))
-		rc = unknown_clients(store, name, &unknown, err);
+	int rc = fg_db_query(&store->db, &st, err,
+			     "SELECT word, n FROM counter WHERE kind = 'ledger' AND name = ? AND n <> 0 ORDER BY word",
+			     "s", fix);
+
+	if (rc == 0)
+		rc = unknown_clients(store, fix, &unknown, err);
 	if (rc < 0)
 		return rc;
 	while ((rc = fg_db_step(&store->db, st, err)) > 0) {
-		int64_t more = !strcmp(fg_db_text(st, 1), fg_status_name(FG_STATUS_UNKNOWN)) ? unknown : 0;
-		fn(fg_db_text(st, 0), fg_db_text(st, 1), fg_db_int(st, 2) + more, arg);
+		int64_t more = !strcmp(fg_db_text(st, 0), fg_status_name(FG_STATUS_UNKNOWN)) ? unknown : 0;
+		fn(fg_db_text(st, 0), fg_db_int(st, 1) + more, arg);
 		if (more)
 			unknown = 0;
 	}
 	if (rc == 0 && unknown > 0)
-		fn(name, fg_status_name(FG_STATUS_UNKNOWN), unknown, arg);
+		fn(fg_status_name(FG_STATUS_UNKNOWN), unknown, arg);
 	return rc;
 }
 

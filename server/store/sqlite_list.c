@@ -35,9 +35,9 @@ static void add_text(struct query *q, const char *sql, const char *value)
 	q->values[q->n++].text = value;
 }
 
-static void add_count(const char *name, const char *word, int64_t n, void *arg)
+static void add_count(const char *status, int64_t n, void *arg)
 {
-	(void)name, (void)word;
+	(void)status;
 	*(int64_t *)arg += n;
 }
 
@@ -48,7 +48,7 @@ static int ledger_rows(struct fg_store *store, const struct fg_store_filter *f, 
 
 	*n = 0;
 	if (f->fix && !f->status)
-		return fg_store_counters(store, "ledger", f->fix, add_count, n, err);
+		return fg_store_counters(store, f->fix, add_count, n, err);
 	int rc = fg_db_query(&store->db, &st, err,
 			     "SELECT COALESCE(SUM(n), 0) FROM counter WHERE kind = 'ledger' AND word = ?1"
 			     " AND (name = ?2 OR ?2 = '')",

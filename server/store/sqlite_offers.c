@@ -51,12 +51,11 @@ int fg_store_fix_add(struct fg_store *store, const struct fg_store_fix *fix, con
 	return rc;
 }
 
-static void add_count(const char *name, const char *word, int64_t n, void *arg)
+static void add_count(const char *status, int64_t n, void *arg)
 {
 	struct fg_store_fix *fix = arg;
 
-	(void)name;
-	fix->clients[fg_status_from_name(word)] += n;
+	fix->clients[fg_status_from_name(status)] += n;
 }
 
 int fg_store_fixes(struct fg_store *store, fg_store_fix_fn fn, void *arg, struct fg_error *err)
@@ -84,7 +83,7 @@ int fg_store_fixes(struct fg_store *store, fg_store_fix_fn fn, void *arg, struct
 			.added_ms = fg_db_int(st, 8),
 			.offered = fg_db_int(st, 9),
 		};
-		rc = fg_store_counters(store, "ledger", fix.id, add_count, &fix, err);
+		rc = fg_store_counters(store, fix.id, add_count, &fix, err);
 		if (rc < 0)
 			return rc;
 		fn(&fix, arg);

@@ -41,13 +41,9 @@ int fg_store_ping(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;
 int fg_store_begin(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;
 int fg_store_end(struct fg_store *store, int rc, struct fg_error *err) FG_MUST_CHECK;
 
-/*
- * Counters, kept by each write: "ledger" (name = fix, word = status): clients, the unknown ones being all but the others (only
- * for a name that is given); "offer" (fix, version): open offers;
- * "client" (name empty, "present" | "gone"): clients.  name NULL: all names.
- */
-typedef void (*fg_store_counter_fn)(const char *name, const char *word, int64_t n, void *arg);
-int fg_store_counters(struct fg_store *store, const char *kind, const char *name, fg_store_counter_fn fn, void *arg,
+/* How many clients have each status of a fix; the unknown ones are all but the others.  Counted by each write, not by a scan. */
+typedef void (*fg_store_counter_fn)(const char *status, int64_t n, void *arg);
+int fg_store_counters(struct fg_store *store, const char *fix, fg_store_counter_fn fn, void *arg,
 		      struct fg_error *err) FG_MUST_CHECK;
 /* Counts the rows; DIFFERS names the first counter that is wrong.  Reads all of the database. */
 int fg_store_recount(struct fg_store *store, struct fg_error *err) FG_MUST_CHECK;

@@ -257,6 +257,21 @@ START_TEST(a_host_speaks_of_its_own_guests_only)
 }
 END_TEST
 
+START_TEST(an_older_version_that_was_had_is_remembered)
+{
+	static const char had[] = "SELECT fixed_version FROM ledger WHERE client = '" A "' AND fix = 'fix-1'";
+
+	kit_fix("fix-1", 2);
+	kit_report(A, "fix-1", 2, FG_STATE_ISOLATED);
+	kit_report(A, "fix-1", 1, FG_STATE_DONE); /* it was on its way for long */
+	ck_assert_str_eq(kit_status(A), "in-progress isolated");
+	ck_assert_int_eq(kit_number(store_path, had), 1);
+	kit_report(A, "fix-1", 2, FG_STATE_FAILED);
+	ck_assert_str_eq(kit_status(A), "failed failed");
+	ck_assert_int_eq(kit_number(store_path, had), 1);
+}
+END_TEST
+
 START_TEST(the_end_of_a_job_closes_its_offer_only)
 {
 	int64_t acked = 0, seq = 0;
@@ -491,6 +506,7 @@ int main(void)
 	tcase_add_test(t, reports_count_once);
 	tcase_add_test(t, a_gap_is_taken_and_audited);
 	tcase_add_test(t, a_host_speaks_of_its_own_guests_only);
+	tcase_add_test(t, an_older_version_that_was_had_is_remembered);
 	tcase_add_test(t, the_end_of_a_job_closes_its_offer_only);
 	tcase_add_test(t, a_guest_stays_where_it_runs);
 	tcase_add_test(t, a_claim_ends);
