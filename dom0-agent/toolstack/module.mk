@@ -11,6 +11,6 @@ $(eval $(call link_rule,$(probe),dom0-agent/toolstack/probe.c,fgtoolstack fixgat
 tests: $(probe)
 
 $(foreach t,xl_config xl_daemon xl_files waits child pace layer_cow libvirt,$(eval $(call unit_test,unit/dom0-agent/toolstack/test_$(t),test/unit/dom0-agent/toolstack/test_$(t).c,fgtoolstack fixgate,libevent_core jansson)))
-$(foreach t,xl_scan xl_start,$(eval $(call unit_test,unit/dom0-agent/toolstack/test_$(t),test/unit/dom0-agent/toolstack/test_$(t).c test/fakes/xl.c,fgtoolstack fixgate,libevent_core jansson)))
+$(foreach t,xl_scan xl_start xl_stop,$(eval $(call unit_test,unit/dom0-agent/toolstack/test_$(t),test/unit/dom0-agent/toolstack/test_$(t).c test/fakes/xl.c,fgtoolstack fixgate,libevent_core jansson)))
 $(eval $(call unit_test,unit/dom0-agent/fix/test_layer_dm,test/unit/dom0-agent/fix/test_layer_dm.c,fgtoolstack fixgate,libevent_core))
 LAB_TESTS += test/xenlab/scenarios/toolstack.py

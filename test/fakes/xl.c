@@ -3,6 +3,7 @@
 
 #include "dom0-agent/toolstack/child.h"
 #include "dom0-agent/toolstack/gone.h"
+#include "dom0-agent/toolstack/image_files.h"
 #include "dom0-agent/toolstack/xl_daemon.h"
 #include "lib/util.h"
 
@@ -151,6 +152,7 @@ static void info_of(const struct fake_xl_domain *d, libxl_dominfo *out)
 	out->paused = d->paused;
 	out->shutdown = d->shutdown;
 	out->dying = d->dying;
+	out->domain_type = d->hvm ? LIBXL_DOMAIN_TYPE_HVM : LIBXL_DOMAIN_TYPE_PV;
 }
 
 libxl_dominfo *libxl_list_domain(libxl_ctx *ctx, int *n)
@@ -189,11 +191,18 @@ int libxl_userdata_retrieve(libxl_ctx *ctx, uint32_t domid, const char *id, uint
 	const struct fake_xl_domain *d = domain(domid);
 
 	(void)ctx;
-	ck_assert_str_eq(id, "libvirt-xml");
 	*data = NULL;
 	*len = 0;
 	if (!d || d->listed_only)
 		return ERROR_FAIL;
+	if (!strcmp(id, "libxl-json")) {
+		if (!d->json)
+			return ERROR_FAIL;
+		*data = (uint8_t *)strdup(d->json);
+		*len = (int)strlen(d->json) + 1;
+		return 0;
+	}
+	ck_assert_str_eq(id, "libvirt-xml");
 	if (d->libvirt && d->name) { /* libxl forgets it with the home */
 		*data = (uint8_t *)strdup("<domain/>");
 		*len = 9;
@@ -314,11 +323,25 @@ int xl_dryrun(struct xl_ts *ts, const char *file, char *const *settings, const c
 	return 0;
 }
 
-/*----- xl_start.c only: libxl -----*/
+/*----- xl_start.c and xl_stop.c: libxl -----*/
+
+static void asked(const char *fmt, ...)
+{
+	size_t len = strlen(fake_xl.asked);
+	va_list ap;
+
+	if (len)
+		len += (size_t)snprintf(fake_xl.asked + len, sizeof(fake_xl.asked) - len, ", ");
+	va_start(ap, fmt);
+	vsnprintf(fake_xl.asked + len, sizeof(fake_xl.asked) - len, fmt, ap);
+	va_end(ap);
+}
 
 int fg_xl_find(struct fg_xl *xl, const char *uuid, uint32_t *domid, libxl_dominfo *info, struct fg_error *err)
 {
 	(void)xl;
+	if (fake_xl.find_rc)
+		return fg_error_set(err, -fake_xl.find_rc, "domains cannot be listed");
 	for (size_t i = 0; i < FAKE_XL_DOMAINS; i++)
 		if (fake_xl.domains[i].domid && !strcmp(fake_xl.domains[i].uuid, uuid)) {
 			*domid = fake_xl.domains[i].domid;
@@ -335,10 +358,82 @@ int libxl_domain_destroy(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how
 	(void)ctx;
 	(void)how;
 	ck_assert_ptr_nonnull(d);
+	asked("destroy %u", domid);
 	fake_xl.destroyed++;
 	if (!fake_xl.destroy_rc)
 		memset(d, 0, sizeof(*d));
 	return fake_xl.destroy_rc;
+}
+
+struct fg_xl_death {
+	fg_xl_death_cb *cb;
+	void *arg;
+	uint32_t domid;
+};
+
+static void death_told(evutil_socket_t fd, short what, void *arg)
+{
+	enum fake_xl_end how = (enum fake_xl_end)(uintptr_t)arg;
+
+	(void)fd;
+	(void)what;
+	if (fake_xl.death)
+		fake_xl.death->cb(fake_xl.death->arg, how != FAKE_XL_VANISHES,
+				  how == FAKE_XL_REBOOTS ? LIBXL_SHUTDOWN_REASON_REBOOT
+							 : LIBXL_SHUTDOWN_REASON_POWEROFF);
+}
+
+void fake_xl_ends(uint32_t domid, enum fake_xl_end how)
+{
+	const struct timeval soon = { 0, 0 };
+	struct fake_xl_domain *d = domain(domid);
+
+	if (how == FAKE_XL_STAYS)
+		return;
+	ck_assert_ptr_nonnull(d);
+	ck_assert_msg(fake_xl.death && fake_xl.death->domid == domid, "nobody looks at domain %u", domid);
+	d->shutdown = how != FAKE_XL_VANISHES;
+	d->dying = how == FAKE_XL_VANISHES;
+	event_base_once(fake_xl.base, -1, EV_TIMEOUT, death_told, (void *)(uintptr_t)how, &soon);
+}
+
+int fg_xl_death_watch(struct fg_xl *xl, uint32_t domid, fg_xl_death_cb *cb, void *arg, struct fg_xl_death **out,
+		      struct fg_error *err)
+{
+	(void)xl;
+	ck_assert_msg(!fake_xl.death, "two look at the end of a domain");
+	if (fake_xl.watch_rc)
+		return fg_error_set(err, -fake_xl.watch_rc, "its end cannot be watched");
+	*out = fake_xl.death = fg_calloc(1, sizeof(**out));
+	**out = (struct fg_xl_death){ cb, arg, domid };
+	return 0;
+}
+
+void fg_xl_death_unwatch(struct fg_xl_death *watch)
+{
+	ck_assert_ptr_eq(watch, fake_xl.death);
+	free(FG_TAKE(fake_xl.death));
+}
+
+int libxl_domain_shutdown(libxl_ctx *ctx, uint32_t domid, const libxl_asyncop_how *how)
+{
+	(void)ctx;
+	(void)how;
+	asked("shutdown %u", domid);
+	fake_xl_ends(domid, fake_xl.on_shutdown);
+	return fake_xl.shutdown_rc;
+}
+
+int libxl_send_trigger(libxl_ctx *ctx, uint32_t domid, libxl_trigger trigger, uint32_t vcpu,
+		       const libxl_asyncop_how *how)
+{
+	(void)ctx;
+	(void)vcpu;
+	(void)how;
+	ck_assert_int_eq(trigger, LIBXL_TRIGGER_POWER);
+	asked("button %u", domid);
+	fake_xl_ends(domid, fake_xl.on_button);
+	return fake_xl.button_rc;
 }
 
 int libxl_domain_config_from_json(libxl_ctx *ctx, libxl_domain_config *config, const char *json)
@@ -386,6 +481,16 @@ bool xl_owns(const struct xl_ts *ts, const char *uuid)
 	return false;
 }
 
+void xl_disown(struct xl_ts *ts, const char *uuid)
+{
+	void (*then)(void) = fake_xl.disowned++ ? FG_TAKE(fake_xl.last_moment) : NULL;
+
+	(void)ts;
+	ck_assert_str_eq(uuid, FAKE_XL_WEB1);
+	if (then)
+		then();
+}
+
 struct fg_gone {
 	fg_gone_cb *cb;
 	void *arg;
@@ -408,9 +513,10 @@ int fg_gone_wait(struct fg_xs *xs, uint32_t domid, const struct fg_image_files *
 	const struct timeval soon = { 0, 0 };
 
 	(void)xs;
-	(void)files;
 	(void)err;
-	ck_assert(domid != 0 && deadline_ms != 0);
+	ck_assert(domid != 0 || files);
+	ck_assert(deadline_ms != 0);
+	asked("gone %u +%zu", domid, files ? files->n : 0);
 	fake_xl.gone_waits++;
 	*out = fg_calloc(1, sizeof(**out));
 	(*out)->cb = cb;
@@ -466,14 +572,30 @@ int fg_xl_daemon_open(const char *proc, const struct fg_xl_daemon *daemon, struc
 
 int xl_daemon_of(struct xl_ts *ts, const struct fg_guest *last, struct fg_xl_daemon *out, struct fg_error *err)
 {
+	siginfo_t si = { 0 };
+
 	(void)ts;
 	(void)last;
+	if (fake_xl.daemon && waitid(P_PID, (id_t)fake_xl.daemon, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    !si.si_pid) {
+		*out = (struct fg_xl_daemon){ .pid = fake_xl.daemon };
+		asked("end xl");
+		return 0;
+	}
 	if (!fake_xl.reboot_rc)
 		return fg_error_set(err, FG_ENOTFOUND, "no daemon");
 	if (fake_xl.reboot_rc < 0)
 		return fg_error_set(err, -fake_xl.reboot_rc, "processes cannot be listed");
 	*out = (struct fg_xl_daemon){ .pid = 1 };
 	return 0;
+}
+
+int xl_domid_is(struct xl_ts *ts, uint32_t domid, const char *uuid, struct fg_error *err)
+{
+	(void)ts;
+	(void)domid;
+	ck_assert_str_eq(uuid, FAKE_XL_WEB1);
+	return fake_xl.domid_rc ? fg_error_set(err, -fake_xl.domid_rc, "whose domain it is") : 0;
 }
 
 void fg_xl_daemon_release(struct fg_xl_daemon *daemon)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * libxl, xenstore and xl's processes as xl_scan.c and xl_start.c see them: a few domains in an array.  Stands in for
+ * libxl, xenstore and xl's processes as xl_scan.c, xl_start.c and xl_stop.c see them: a few domains in an array.  Stands in for
  * toolstack_xl.c, event_libxl.c, xl_files.c, xl_daemon.c, xl_reboot.c, xl_owner.c, child.c and gone.c.
  */
 #ifndef FAKE_XL_H
@@ -16,7 +16,7 @@ struct fake_xl_domain {
 	const char *uuid, *name; /* name NULL: no xenstore home */
 	const char *json; /* NULL: its definition cannot be read */
 	bool listed_only; /* is in the list, and gone when it is asked for */
-	bool paused, shutdown, dying, libvirt;
+	bool paused, shutdown, dying, libvirt, hvm;
 };
 
 struct fake_xl {
@@ -37,6 +37,21 @@ struct fake_xl {
 	uint32_t maker_domid;
 	int maker_rc; /* could not ask for one */
 	bool child_fails; /* xl create leaves half a domain */
+
+	/* What xl_stop.c does, in its order ("shutdown 4, destroy 4, gone 4 +1"), and what comes of it. */
+	char asked[256];
+	enum fake_xl_end {
+		FAKE_XL_STAYS,
+		FAKE_XL_SHUTS_DOWN,
+		FAKE_XL_REBOOTS,
+		FAKE_XL_VANISHES
+	} on_shutdown,
+		on_button;
+	int shutdown_rc, button_rc, find_rc, watch_rc, domid_rc;
+	struct fg_xl_death *death; /* the watch, NULL: nobody looks */
+	unsigned disowned;
+	pid_t daemon; /* the guest's xl process: a child of the test; 0: none */
+	void (*last_moment)(void); /* once: what the daemon did before it ended, seen when all is looked at anew */
 };
 extern struct fake_xl fake_xl;
 
@@ -48,5 +63,7 @@ void fake_xl_file(const char *path, const char *uuid, const char *name);
 void fake_xl_make(void);
 /* Until nothing more happens. */
 void fake_xl_loop(void);
+/* The domain ends by itself. */
+void fake_xl_ends(uint32_t domid, enum fake_xl_end how);
 
 #endif
