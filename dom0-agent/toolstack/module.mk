@@ -10,7 +10,7 @@ $(eval $(call objects,dom0-agent/toolstack/probe.c,libevent_core jansson devmapp
 $(eval $(call link_rule,$(probe),dom0-agent/toolstack/probe.c,fgtoolstack fixgate,xenlight xlutil xenstore xentoollog xencontrol libevent_core jansson devmapper libvirt libxml-2.0))
 tests: $(probe)
 
-$(foreach t,xl_config xl_daemon xl_files waits child pace layer_cow libvirt,$(eval $(call unit_test,unit/dom0-agent/toolstack/test_$(t),test/unit/dom0-agent/toolstack/test_$(t).c,fgtoolstack fixgate,libevent_core jansson)))
+$(foreach t,xl_config xl_daemon xl_files xl_owner waits child pace layer_cow libvirt,$(eval $(call unit_test,unit/dom0-agent/toolstack/test_$(t),test/unit/dom0-agent/toolstack/test_$(t).c,fgtoolstack fixgate,libevent_core jansson)))
 $(foreach t,xl_scan xl_start xl_stop,$(eval $(call unit_test,unit/dom0-agent/toolstack/test_$(t),test/unit/dom0-agent/toolstack/test_$(t).c test/fakes/xl.c,fgtoolstack fixgate,libevent_core jansson)))
 $(eval $(call unit_test,unit/dom0-agent/fix/test_layer_dm,test/unit/dom0-agent/fix/test_layer_dm.c,fgtoolstack fixgate,libevent_core))
 LAB_TESTS += test/xenlab/scenarios/toolstack.py

@@ -88,25 +88,26 @@ bool xl_owns(const struct xl_ts *ts, const char *uuid)
 	return false;
 }
 
-void xl_disown(struct xl_ts *ts, const char *uuid)
+bool xl_disown(struct xl_ts *ts, const char *uuid)
 {
 	fg_autofree char *path = state_path(ts, uuid);
 	struct xl_owned *owned;
 
 	LIST_FOREACH (owned, &ts->owned, link)
-		if (!strcmp(owned->uuid, uuid) && !owned->disowned)
+		if (!strcmp(owned->uuid, uuid))
 			break;
 	if (path && fg_file_remove_durable(path, NULL) < 0)
 		fg_log_warn("%s cannot be removed, ignoring", path);
 	if (!owned)
-		return;
+		return true;
 	fg_xl_death_unwatch(owned->death);
 	owned->death = NULL;
 	owned->disowned = true;
-	if (!owned->making) {
-		fg_xl_forget(ts->xl, owned);
-		owned_free(owned);
-	}
+	if (owned->making)
+		return false;
+	fg_xl_forget(ts->xl, owned);
+	owned_free(owned);
+	return true;
 }
 
 void xl_owned_load(struct xl_ts *ts)
@@ -177,7 +178,7 @@ static void ended(void *arg, bool shutdown, int reason)
 	fg_log_info("guest %s (domain %u) %s (reason %d): %s", owned->uuid, owned->domid,
 		    shutdown ? "has shut down" : "is gone", reason, libxl_action_on_shutdown_to_string(action));
 	if (!shutdown) {
-		xl_disown(ts, owned->uuid);
+		(void)xl_disown(ts, owned->uuid);
 		return;
 	}
 	if (action == LIBXL_ACTION_ON_SHUTDOWN_PRESERVE || action == LIBXL_ACTION_ON_SHUTDOWN_COREDUMP_DESTROY)
@@ -200,7 +201,7 @@ static void destroyed(void *arg, int rc)
 		fg_log_err("guest %s: domain %u cannot be destroyed: %s", owned->uuid, owned->domid,
 			   fg_xl_error_name(rc));
 	if (rc || !owned->again) {
-		xl_disown(ts, owned->uuid);
+		(void)xl_disown(ts, owned->uuid);
 		return;
 	}
 	libxl_domain_config_init(&owned->d_config);
@@ -226,7 +227,7 @@ static void made(void *arg, int rc)
 	}
 	if (rc) {
 		fg_log_err("guest %s cannot be made again: %s", owned->uuid, fg_xl_error_name(rc));
-		xl_disown(ts, owned->uuid);
+		(void)xl_disown(ts, owned->uuid);
 		return;
 	}
 	watch(owned);

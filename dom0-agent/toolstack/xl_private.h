@@ -99,7 +99,8 @@ int xl_domid_is(struct xl_ts *ts, uint32_t domid, const char *uuid, struct fg_er
 /* Guests whose owner is the agent itself, because their config file no longer yields them. */
 void xl_own(struct xl_ts *ts, const char *uuid, uint32_t domid, const char *config);
 bool xl_owns(const struct xl_ts *ts, const char *uuid);
-void xl_disown(struct xl_ts *ts, const char *uuid);
+/* false: a domain of it is being made, which can't be called off; it stays paused.  To be asked again until that has ended. */
+bool xl_disown(struct xl_ts *ts, const char *uuid);
 void xl_owned_load(struct xl_ts *ts);
 void xl_owned_free(struct xl_ts *ts);
 

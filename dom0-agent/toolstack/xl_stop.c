@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The stop ladder.  In this order: stop_begin -> end_daemon [-> daemon_ended -> stop_begin …] -> rung_shutdown -> rung_acpi
+ * The stop ladder.  In this order: stop_begin [-> wait_made -> stop_begin …] -> end_daemon [-> daemon_ended -> stop_begin …] -> rung_shutdown -> rung_acpi
  * -> rung_destroy -> destroyed -> wait_gone -> all_gone -> stop_end.  The end of the domain (domain_ended) leads from any
  * rung to rung_destroy.  No domain is no end yet: its xl process may be about to make it anew (end_daemon), and its backends
  * may be left (wait_gone).
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define DAEMON_END_MS 5000
+#define MADE_LOOK_MS 200
 
 enum rung { RUNG_DAEMON, RUNG_SHUTDOWN, RUNG_ACPI, RUNG_DESTROY };
 
@@ -30,7 +31,7 @@ struct stop {
 	enum rung rung;
 	bool paused; /* it cannot hear a request */
 	bool hvm;
-	int64_t destroy_until_ms;
+	int64_t destroy_until_ms, made_until_ms; /* 0: not waited for */
 	struct fg_xl_death *death;
 	struct fg_gone *gone;
 	struct event *daemon_end;
@@ -42,6 +43,7 @@ struct stop {
 };
 
 static void stop_begin(struct stop *stop);
+static void wait_made(struct stop *stop);
 static void end_daemon(struct stop *stop);
 static void daemon_ended(evutil_socket_t fd, short what, void *arg);
 static void nothing_there(struct stop *stop);
@@ -173,7 +175,10 @@ static void stop_begin(struct stop *stop)
 	struct xl_ts *ts = stop->op.ts;
 	struct fg_error err = FG_ERROR_INIT;
 
-	xl_disown(ts, stop->last.uuid);
+	if (!xl_disown(ts, stop->last.uuid)) {
+		wait_made(stop);
+		return;
+	}
 	fg_xl_death_unwatch(FG_TAKE(stop->death));
 	if (!stop->files.paths)
 		fg_image_files_of(&stop->last, &stop->files);
@@ -187,6 +192,24 @@ static void stop_begin(struct stop *stop)
 		stop_end(stop, rc, &err);
 	else
 		end_daemon(stop);
+}
+
+/* The agent itself makes it anew just now.  What comes of it is not there yet, and would be found by nobody. */
+static void wait_made(struct stop *stop)
+{
+	struct fg_error err = FG_ERROR_INIT;
+	int64_t now = fg_monotonic_ms();
+
+	if (!stop->made_until_ms) {
+		stop_step(stop, "its domain is being made: waiting for it");
+		stop->made_until_ms = now + FG_XL_CREATE_MS;
+	}
+	if (now < stop->made_until_ms) {
+		xl_op_in(&stop->op, MADE_LOOK_MS);
+		return;
+	}
+	(void)fg_error_set(&err, FG_ETIMEOUT, "waited %d ms for its domain to be made", FG_XL_CREATE_MS);
+	stop_end(stop, -FG_ETIMEOUT, &err);
 }
 
 /* Its xl process, whether it waits for the domain's end or is about to make it anew. */

@@ -481,7 +481,7 @@ bool xl_owns(const struct xl_ts *ts, const char *uuid)
 	return false;
 }
 
-void xl_disown(struct xl_ts *ts, const char *uuid)
+bool xl_disown(struct xl_ts *ts, const char *uuid)
 {
 	void (*then)(void) = fake_xl.disowned++ ? FG_TAKE(fake_xl.last_moment) : NULL;
 
@@ -489,6 +489,7 @@ void xl_disown(struct xl_ts *ts, const char *uuid)
 	ck_assert_str_eq(uuid, FAKE_XL_WEB1);
 	if (then)
 		then();
+	return fake_xl.disowned > fake_xl.makes;
 }
 
 struct fg_gone {

@@ -49,7 +49,7 @@ struct fake_xl {
 		on_button;
 	int shutdown_rc, button_rc, find_rc, watch_rc, domid_rc;
 	struct fg_xl_death *death; /* the watch, NULL: nobody looks */
-	unsigned disowned;
+	unsigned disowned, makes; /* so many times, the agent makes a domain of it just then */
 	pid_t daemon; /* the guest's xl process: a child of the test; 0: none */
 	void (*last_moment)(void); /* once: what the daemon did before it ended, seen when all is looked at anew */
 };

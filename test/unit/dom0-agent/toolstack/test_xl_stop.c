@@ -247,6 +247,21 @@ START_TEST(what_its_xl_process_did_in_its_last_moment)
 }
 END_TEST
 
+/* The agent, its owner, makes it anew: nothing is known of it until that has ended. */
+START_TEST(a_domain_that_is_being_made_is_waited_for)
+{
+	vanishes();
+	fake_xl.makes = 3;
+	fake_xl.last_moment = comes;
+	stop((struct fg_stop_policy)ALL);
+	ck_assert_uint_eq(fake_xl.disowned, 4);
+	ck_assert_str_eq(fake_xl.asked, "destroy 9, gone 9 +2");
+	ck_assert_str_eq(got.steps,
+			 "its domain is being made: waiting for it; destroying the domain; destroyed, backends gone");
+	ck_assert_int_eq(got.rc, 0);
+}
+END_TEST
+
 /* _i: there is no domain of it; whose is its last number? */
 static const struct {
 	int domid_rc, rc;
@@ -304,6 +319,7 @@ int main(void)
 	tcase_add_loop_test(tc, rungs, 0, (int)FG_COUNT(ladder));
 	tcase_add_test(tc, its_xl_process_ends_first);
 	tcase_add_loop_test(tc, what_its_xl_process_did_in_its_last_moment, 0, (int)FG_COUNT(moments));
+	tcase_add_test(tc, a_domain_that_is_being_made_is_waited_for);
 	tcase_add_loop_test(tc, no_domain, 0, (int)FG_COUNT(numbers));
 	tcase_add_loop_test(tc, unknown_is_an_error, 0, 3);
 	tcase_add_loop_test(tc, files_of_a_guest_whose_definition_is_not_there, 0, 2);
