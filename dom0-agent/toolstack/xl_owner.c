@@ -6,6 +6,7 @@
  * In this order: ended -> destroyed -> made -> let_run.
  */
 #include "dom0-agent/toolstack/xl_config.h"
+#include "dom0-agent/toolstack/xl_daemon.h"
 #include "dom0-agent/toolstack/xl_private.h"
 #include "lib/log.h"
 #include "lib/util.h"
@@ -110,6 +111,39 @@ bool xl_disown(struct xl_ts *ts, const char *uuid)
 	return true;
 }
 
+/*
+ * A guest that the agent looked after when it ended: does it still?  forget: it never will again.  What ended meanwhile is not brought
+ * back: it may run on another host by now.
+ */
+static bool still_mine(struct xl_ts *ts, const char *uuid, uint32_t *domid, bool *forget)
+{
+	struct fg_error err = FG_ERROR_INIT;
+	struct fg_xl_daemon daemon = { 0 };
+	libxl_dominfo info;
+
+	libxl_dominfo_init(&info);
+	int rc = fg_xl_find(ts->xl, uuid, domid, &info, &err);
+	bool paused = info.paused;
+	libxl_dominfo_dispose(&info);
+	*forget = rc == -FG_ENOTFOUND;
+	if (rc < 0) {
+		fg_log_warn("guest %s, which the agent looks after: %s", uuid,
+			    *forget ? "it ended meanwhile, and stays off" : err.text);
+		return false;
+	}
+	*forget = fg_xl_daemon_find("/proc", *domid, uuid, &daemon, NULL) == 0;
+	fg_xl_daemon_release(&daemon);
+	if (*forget) {
+		fg_log_info("guest %s: somebody else has started it, an xl process looks after it", uuid);
+		return false;
+	}
+	/* Where it cannot be told whose an xl process is, two may make it anew, and libxl takes one; better than nobody. */
+	if (paused)
+		fg_log_warn("guest %s (domain %u) is paused: by somebody, or the agent ended before it let it run",
+			    uuid, *domid);
+	return true;
+}
+
 void xl_owned_load(struct xl_ts *ts)
 {
 	fg_autofree char *dir_path = ts->cfg.state_dir ? fg_asprintf("%s/xl-owned", ts->cfg.state_dir) : NULL;
@@ -119,16 +153,16 @@ void xl_owned_load(struct xl_ts *ts)
 		fg_autofree char *path = fg_asprintf("%s/%s", dir_path, entry->d_name);
 		fg_autofree char *config = NULL;
 		char uuid[37] = "";
-		uint32_t domid;
+		uint32_t domid = 0;
+		bool forget;
 		if (strlen(entry->d_name) != 41 || strcmp(entry->d_name + 36, ".json") != 0)
 			continue;
 		memcpy(uuid, entry->d_name, 36);
 		if (fg_file_read(path, FG_XL_JSON_MAX, &config, NULL, NULL) < 0)
 			continue;
-		int rc = fg_xl_find(ts->xl, uuid, &domid, NULL, NULL);
-		if (rc == 0)
+		if (still_mine(ts, uuid, &domid, &forget))
 			owned_new(ts, uuid, domid, config);
-		else if (rc == -FG_ENOTFOUND && fg_file_remove_durable(path, NULL) < 0)
+		else if (forget && fg_file_remove_durable(path, NULL) < 0)
 			fg_log_warn("%s cannot be removed, ignoring", path);
 	}
 	if (dir)

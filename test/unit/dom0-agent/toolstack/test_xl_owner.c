@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Guests without an xl process: the agent does what it would do, and stops to do it when it is told so, whatever is under way. */
+#include "dom0-agent/toolstack/xl_daemon.h"
 #include "dom0-agent/toolstack/xl_private.h"
 #include "lib/util.h"
 #include "test/folder.h"
@@ -17,7 +18,7 @@ static struct xl_ts ts;
 static char asked[256];
 static libxl_action_on_shutdown on_reboot, on_poweroff;
 static uint32_t next_domid, there; /* the domain that is found; 0: none */
-static int create_rc, find_rc;
+static int create_rc, find_rc, daemon_rc;
 static uint32_t *made_domid;
 
 /* The operation that is under way, and the watch: there is one guest. */
@@ -103,11 +104,26 @@ int fg_xl_find(struct fg_xl *xl, const char *uuid, uint32_t *domid, libxl_dominf
 {
 	(void)xl;
 	ck_assert_str_eq(uuid, WEB1);
-	ck_assert_ptr_null(info);
+	ck_assert_ptr_nonnull(info);
 	*domid = there;
 	return find_rc	? fg_error_set(err, -find_rc, "domains cannot be listed")
 	       : !there ? fg_error_set(err, FG_ENOTFOUND, "no such domain")
 			: 0;
+}
+
+int fg_xl_daemon_find(const char *proc, uint32_t domid, const char *uuid, struct fg_xl_daemon *out,
+		      struct fg_error *err)
+{
+	ck_assert_str_eq(proc, "/proc");
+	ck_assert_uint_eq(domid, there);
+	ck_assert_str_eq(uuid, WEB1);
+	(void)out;
+	return daemon_rc ? fg_error_set(err, -daemon_rc, "processes") : 0;
+}
+
+void fg_xl_daemon_release(struct fg_xl_daemon *daemon)
+{
+	(void)daemon;
 }
 
 int libxl_domain_config_from_json(libxl_ctx *ctx, libxl_domain_config *config, const char *json)
@@ -199,6 +215,7 @@ static void setup(void)
 	next_domid = 9;
 	there = 4;
 	create_rc = find_rc = 0;
+	daemon_rc = -FG_ENOTFOUND;
 	made_domid = NULL;
 	xl_own(&ts, WEB1, 4, CONFIG);
 	ck_assert_uint_eq(watch.domid, 4);
@@ -299,21 +316,32 @@ START_TEST(disowned_while_it_is_made)
 }
 END_TEST
 
-/* _i: the agent was started again; its guest is there, is gone, or cannot be asked for. */
+/* _i: the agent was started again; what it finds. */
+static const struct {
+	uint32_t there;
+	int find_rc, daemon_rc;
+	bool mine, kept;
+} restarts[] = {
+	{ 7, 0, -FG_ENOTFOUND, true, true },
+	{ 0, 0, -FG_ENOTFOUND, false, false }, /* it may run on another host by now */
+	{ 7, 0, 0, false, false }, /* somebody has started it, with an xl process */
+	{ 7, -FG_EUNREACHABLE, -FG_ENOTFOUND, false, true }, /* not known: the next start asks again */
+	{ 7, 0, -FG_EUNREACHABLE, true, true }, /* an xl process that may be another's */
+};
+
 START_TEST(after_a_restart)
 {
 	xl_owned_free(&ts);
-	there = _i == 1 ? 0 : 7;
-	find_rc = _i == 2 ? -FG_EUNREACHABLE : 0;
 	watch.cb = NULL;
+	there = restarts[_i].there;
+	find_rc = restarts[_i].find_rc;
+	daemon_rc = restarts[_i].daemon_rc;
 	xl_owned_load(&ts);
-	if (_i < 2) {
-		expect(_i == 0, "");
-		ck_assert(_i == 1 || watch.domid == 7);
-		return;
-	}
-	ck_assert(!xl_owns(&ts, WEB1));
-	ck_assert(written()); /* the next start knows */
+	ck_assert(xl_owns(&ts, WEB1) == restarts[_i].mine);
+	ck_assert(written() == restarts[_i].kept);
+	ck_assert((watch.cb != NULL) == restarts[_i].mine);
+	ck_assert(!restarts[_i].mine || watch.domid == 7);
+	ck_assert_str_eq(asked, "");
 }
 END_TEST
 
@@ -329,7 +357,7 @@ int main(void)
 	tcase_add_loop_test(tc, a_reboot_that_fails, 0, 3);
 	tcase_add_test(tc, disowned_before_it_is_destroyed);
 	tcase_add_loop_test(tc, disowned_while_it_is_made, 0, 2);
-	tcase_add_loop_test(tc, after_a_restart, 0, 3);
+	tcase_add_loop_test(tc, after_a_restart, 0, (int)FG_COUNT(restarts));
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
