@@ -61,6 +61,7 @@ static struct xl_owned *owned_new(struct xl_ts *ts, const char *uuid, uint32_t d
 	owned->domid = domid;
 	owned->config = fg_strdup(config);
 	LIST_INSERT_HEAD(&ts->owned, owned, link);
+	fg_log_info("guest %s (domain %u) has no xl process, and is looked after by the agent", uuid, domid);
 	watch(owned);
 	return owned;
 }
@@ -70,7 +71,6 @@ void xl_own(struct xl_ts *ts, const char *uuid, uint32_t domid, const char *conf
 	fg_autofree char *path = state_path(ts, uuid);
 	struct fg_error err = FG_ERROR_INIT;
 
-	fg_log_info("guest %s: looked after by the agent itself from now on", uuid);
 	owned_new(ts, uuid, domid, config);
 	if (!path)
 		return;

@@ -12,6 +12,7 @@ BUILD = os.path.dirname(os.environ.get("FG_BIN", os.path.join(TOP, "build/bin"))
 PROBE = "/root/fixgate-toolstack-probe"
 JOB = "aaaaaaaa-0000-4000-8000-000000000001"
 LAYERS = "/var/lib/fixgate/layers"
+STATE = "/root/state"
 LAYER = f"/dev/mapper/fixgate-{JOB}-xvda"
 KERNEL, INITRD = "/var/lib/xen/kernels/vmlinux", "/var/lib/xen/kernels/guest-initrd.img"
 
@@ -111,11 +112,33 @@ def xl_guest(lab):
     lab.ok(off.ok and off.guests[0]["state"] == "off" and off.guests[0]["domid"] == 0, "idle1, off, is known by its file",
            off.text)
     lab.dom0("sed -i.kept 's/^memory *=.*/memory = 128/' /etc/xen/idle1.cfg")
-    started = start_paused(lab, "idle1", tool)
+    started = start_paused(lab, "idle1", ["-s", STATE, *tool])
     lab.ok(started.guests[0]["memory_mb"] == definition["config"]["b_info"]["max_memkb"] // 1024,
            "idle1 is made from its saved definition", started.text)
     lab.dom0("mv /etc/xen/idle1.cfg.kept /etc/xen/idle1.cfg")
     let_run(lab, "idle1", tool)
+    looked_after(lab, "idle1")
+
+
+def looked_after(lab, name):
+    """It has no xl process. One that has its state, as the agent has, carries out its reboot and its end."""
+    mark = f"{STATE}/xl-owned/{GUESTS[name].uuid}.json"
+    lab.ok(lab.dom0(f"pgrep -f '[x]l create.*{name}'; ls {mark}", check=False).stdout.strip() == mark, f"{name} has no xl process")
+    owner = lab.dom0_popen(shlex.join([PROBE, "-s", STATE, "xl", "watch"]) + " >/root/owner.out 2>&1")
+    wait_for(lambda: "looked after" in lab.dom0("cat /root/owner.out").stdout, 60, f"{name} to be looked after")
+    old = lab.domid(name)
+    lab.guest(name, "(sleep 1; reboot) >/dev/null 2>&1 &")
+    wait_for(lambda: lab.domid(name) not in (None, old), 180, f"{name} to be a new domain")
+    wait_for(lambda: lab.banner(name), 180, f"{name}'s daemon")
+    found = probe(lab, "xl", "find", GUESTS[name].uuid)
+    lab.ok(found.ok and found.guests[0]["nics"][0]["mac"] == GUESTS[name].mac, f"`reboot` inside {name}: it is made anew, and answers",
+           found.text)
+    lab.guest(name, "(sleep 1; poweroff) >/dev/null 2>&1 &")
+    wait_for(lambda: lab.domid(name) is None, 120, f"{name} to be off")
+    wait_for(lambda: lab.dom0(f"ls {STATE}/xl-owned").stdout == "", 60, f"{name} to be nobody's")
+    lab.ok(lab.domid(name) is None, f"`poweroff` inside {name}: it is off, and nobody's")
+    lab.dom0("pkill -f '[x]l watch'")
+    owner.wait(60)
 
 
 def pvh(lab):
