@@ -145,6 +145,38 @@ class Server:
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as f:
             return [int(pid) for pid in f.read().split()]
 
+    def accepts(self, pid):
+        """Does the process wait for connections?  What it waits for is in its epoll sets, listening sockets that rest are not."""
+        listening = set()
+        for name in ("tcp", "tcp6"):
+            with open(f"/proc/{pid}/net/{name}", encoding="ascii") as f:
+                listening |= {line.split()[9] for line in f.readlines()[1:] if line.split()[3] == "0A"}
+        links = {fd: os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+        for fd, link in links.items():
+            if link == "anon_inode:[eventpoll]":
+                with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as f:
+                    for watched in re.findall(r"^tfd:\s*(\d+)", f.read(), re.M):
+                        if links.get(watched, "")[len("socket:["):-1] in listening:
+                            return True
+        return False
+
+    def reload(self):
+        """Until new workers serve, and no older one takes a connection any more; False: not within 30 seconds."""
+        old, before, deadline = self.children(), self.metric("fixgate_reloads_total"), time.monotonic() + 30
+
+        def is_over(pid):
+            try:
+                return not self.accepts(pid)
+            except OSError:     # it has ended
+                return True
+        assert any(not is_over(pid) for pid in old), "no worker takes connections"
+        self.process.send_signal(signal.SIGHUP)
+        while self.metric("fixgate_reloads_total") == before or not all(is_over(pid) for pid in old):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)

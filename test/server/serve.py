@@ -164,11 +164,6 @@ def new_server_certificate(s):
     shutil.copy(f"{s.work}/new.pem", f"{d}/server.pem")
 
 
-def reload(s, reloads):
-    s.process.send_signal(signal.SIGHUP)
-    return wait_for(lambda: s.metric("fixgate_reloads_total") == reloads)
-
-
 def test_reload(s, digest):
     got = {}
     cursor = s.call(AGENT, "GET", "/v1/offers?cursor=0").json["cursor"]
@@ -186,8 +181,8 @@ def test_reload(s, digest):
     new_server_certificate(s)
     s.configure("workers = 3")
     before = set(s.children())
-    ok(reload(s, 1), "SIGHUP reloads")
-    same(serial(s), "77", "a new certificate is served")
+    ok(s.reload() and s.metric("fixgate_reloads_total") == 1, "SIGHUP reloads")
+    same({serial(s) for _ in range(8)}, {"77"}, "a new certificate is served")
     ok(old != "77", "and was not before")
     thread.join(20)
     same(got.get("poll"), 200, "a poll that waits is answered")
@@ -202,7 +197,7 @@ def test_reload(s, digest):
     ok(len(set(s.children()) & before) == 1, "the signer stays")
     # A client that has connected and not asked yet, over two reloads.
     early = s.tls(AGENT)
-    ok(reload(s, 2) and reload(s, 3), "two reloads, one soon after the other")
+    ok(s.reload() and s.reload(), "two reloads, one soon after the other")
     try:
         early.sendall(b"GET /v1/offers HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = early.recv(100)
