@@ -104,8 +104,8 @@ endef
 # Scripts that print TAP: QUICK_TESTS run in check-quick and check, LAB_TESTS (scenarios on the emulated Xen) in check only.
 # SLOW_TESTS, of those and of the unit tests, are left to check: each takes more than 15 s of a quiet machine.
 SLOW_TESTS := test/netns/filter_index.py test/netns/filter_crash.py test/netns/filter_state.py test/netns/vif_fixgate.py \
-	test/server/deadlines.py test/server/postgres.py test/unit/server/bundle/fixgate_fix.py test/net/catalogue.py test/net/hostile.py test/server/clock.py \
-	crash/crash_sweep unit/lib/bundle/test_version
+	test/server/deadlines.py test/server/postgres.py test/server/clock.py test/unit/server/bundle/fixgate_fix.py \
+	test/net/catalogue.py test/net/hostile.py crash/crash_sweep unit/lib/bundle/test_version
 # The same in both builds, and longer than 10 s: check runs these with sanitizers only.  Not those that allow more memory or time there, nor
 # those of fixgate-net, which has its sandbox in the plain build alone.
 SANITIZED_TESTS := test/netns/vif_fixgate.py test/server/rollout_flow.py unit/lib/bundle/test_version

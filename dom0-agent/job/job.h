@@ -138,14 +138,14 @@ void fg_job_resume(struct fg_job *job);
 void fg_decide_enter(struct fg_job *job); /* offered */
 void fg_queue_enter(struct fg_job *job); /* queued */
 void fg_stop_enter(struct fg_job *job); /* isolated */
-/* The owner's stop ladder; next has its answer.  false: nothing was begun, the guest's toolstack is not connected (err). */
-bool fg_stop_ladder(struct fg_job *job, const char *intent, const char *noun, fg_next_fn *next, struct fg_error *err);
 void fg_isolate_again(struct fg_job *job); /* isolated, after a restart */
 void fg_fix_enter(struct fg_job *job); /* stopped */
 void fg_fix_run_enter(struct fg_job *job); /* fixing */
 void fg_verify_enter(struct fg_job *job); /* fixed */
 void fg_restore_enter(struct fg_job *job); /* released */
 void fg_health_enter(struct fg_job *job); /* rebooting */
+/* The owner's stop ladder, written down as `intent` first.  false: nothing was begun, the guest's toolstack is not connected (err). */
+bool fg_stop_ladder(struct fg_job *job, const char *intent, const char *noun, fg_next_fn *next, struct fg_error *err);
 /* Guest back, layers dropped, fix VM gone; then the job ends in outcome with its reason. */
 void fg_job_undo(struct fg_job *job, enum fg_state outcome);
 /* Fix VM destroyed, its filter released, its layers dropped; then `then`. */

@@ -24,7 +24,7 @@ struct fg_child_result {
 	bool truncated;
 };
 
-/* error: TIMEOUT when the deadline passed (it was killed; what it started lives on), else NULL: see the status. */
+/* error: TIMEOUT when it was killed at its deadline (what it started lives on), else NULL: see the status. */
 typedef void fg_child_cb(void *arg, const struct fg_child_result *result, const struct fg_error *error);
 
 int fg_child_start(struct event_base *base, const char *const *argv, uint32_t deadline_ms, fg_child_cb *cb, void *arg,

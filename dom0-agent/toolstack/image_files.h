@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The image files that a guest may write to, each behind a loop device for as long as something of the guest is left in dom0.
+ * The image files that a guest may write to, which loop devices may hold for as long as something of the guest is left in dom0.
  *
  * { NULL, 0 } is an empty list.  fg_image_files_of -> use -> fg_image_files_release.
  */

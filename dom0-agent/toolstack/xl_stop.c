@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /*
- * The stop ladder.  In this order: stop_begin [-> wait_made -> stop_begin …] -> end_daemon [-> daemon_ended -> stop_begin …] -> rung_shutdown -> rung_acpi
- * -> rung_destroy -> destroyed -> wait_gone -> all_gone -> stop_end.  The end of the domain (domain_ended) leads from any
- * rung to rung_destroy.  No domain is no end yet: its xl process may be about to make it anew (end_daemon), and its backends
+ * The stop ladder.  In this order: stop_begin [-> wait_made -> stop_begin …] -> end_daemon [-> daemon_ended -> stop_begin
+ * …] -> rung_shutdown -> rung_acpi -> rung_destroy -> destroyed -> wait_gone -> all_gone -> stop_end.  The end of the domain
+ * (domain_ended) leads from any rung to rung_destroy.  No domain is no end yet: its xl process may be about to make it anew (end_daemon), and its backends
  * may be left (wait_gone).
  */
 #include "dom0-agent/toolstack/gone.h"
@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 #define DAEMON_END_MS 5000
-#define MADE_LOOK_MS 200
+#define MADE_LOOK_MS 1000
+#define MADE_LOOKS 45 /* within the minute that a job allows beside the rungs (FG_ASK_MS): it asks again then */
 
 enum rung { RUNG_DAEMON, RUNG_SHUTDOWN, RUNG_ACPI, RUNG_DESTROY };
 
@@ -31,7 +32,8 @@ struct stop {
 	enum rung rung;
 	bool paused; /* it cannot hear a request */
 	bool hvm;
-	int64_t destroy_until_ms, made_until_ms; /* 0: not waited for */
+	int64_t destroy_until_ms;
+	unsigned made_looks;
 	struct fg_xl_death *death;
 	struct fg_gone *gone;
 	struct event *daemon_end;
@@ -198,17 +200,14 @@ static void stop_begin(struct stop *stop)
 static void wait_made(struct stop *stop)
 {
 	struct fg_error err = FG_ERROR_INIT;
-	int64_t now = fg_monotonic_ms();
 
-	if (!stop->made_until_ms) {
+	if (!stop->made_looks)
 		stop_step(stop, "its domain is being made: waiting for it");
-		stop->made_until_ms = now + FG_XL_CREATE_MS;
-	}
-	if (now < stop->made_until_ms) {
+	if (stop->made_looks++ < MADE_LOOKS) {
 		xl_op_in(&stop->op, MADE_LOOK_MS);
 		return;
 	}
-	(void)fg_error_set(&err, FG_ETIMEOUT, "waited %d ms for its domain to be made", FG_XL_CREATE_MS);
+	(void)fg_error_set(&err, FG_ETIMEOUT, "waited %d ms for its domain to be made", MADE_LOOKS * MADE_LOOK_MS);
 	stop_end(stop, -FG_ETIMEOUT, &err);
 }
 

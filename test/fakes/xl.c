@@ -8,6 +8,7 @@
 #include "lib/util.h"
 
 #include <check.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -37,6 +38,21 @@ void fake_xl_end(void)
 		free(file);
 	}
 	event_base_free(fake_xl.base);
+	if (fake_xl.process) {
+		kill(fake_xl.process, SIGKILL);
+		waitpid(fake_xl.process, NULL, 0);
+	}
+}
+
+pid_t fake_xl_process(void)
+{
+	ck_assert_msg(!fake_xl.process, "two processes");
+	fake_xl.process = fork();
+	ck_assert_int_ge(fake_xl.process, 0);
+	if (fake_xl.process == 0)
+		for (;;)
+			pause();
+	return fake_xl.process;
 }
 
 void fake_xl_loop(void)
@@ -74,7 +90,9 @@ void xl_op_soon(struct xl_op *op)
 /* Long waits are short. */
 void xl_op_in(struct xl_op *op, uint32_t ms)
 {
-	const struct timeval in = { ms > 10000 ? 0 : ms / 1000, ms > 10000 ? 100000 : ms % 1000 * 1000 };
+	uint32_t short_ms = ms > 10000 ? 100 : ms >= 1000 ? ms / 100 : ms;
+	const struct timeval in = { 0, short_ms * 1000 };
+
 	evtimer_add(op->timer, &in);
 }
 

@@ -50,6 +50,7 @@ struct fake_xl {
 	int shutdown_rc, button_rc, find_rc, watch_rc, domid_rc;
 	struct fg_xl_death *death; /* the watch, NULL: nobody looks */
 	unsigned disowned, makes; /* so many times, the agent makes a domain of it just then */
+	pid_t process; /* of fake_xl_process */
 	pid_t daemon; /* the guest's xl process: a child of the test; 0: none */
 	void (*last_moment)(void); /* once: what the daemon did before it ended, seen when all is looked at anew */
 };
@@ -61,6 +62,8 @@ void fake_xl_end(void);
 void fake_xl_file(const char *path, const char *uuid, const char *name);
 /* A complete domain of web1, paused, as create makes it. */
 void fake_xl_make(void);
+/* One that waits to be ended, at the latest by fake_xl_end. */
+pid_t fake_xl_process(void);
 /* Until nothing more happens. */
 void fake_xl_loop(void);
 /* The domain ends by itself. */

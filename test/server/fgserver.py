@@ -177,6 +177,20 @@ class Server:
             time.sleep(0.02)
         return True
 
+    def refuses(self, line):
+        """Is a configuration with this line refused at a reload?  It is as before then, and every SIGHUP before this one was heard."""
+        path, told = os.path.join(self.dir, "server.conf"), "unknown key or bad value; all stays as it was"
+        with open(path, encoding="ascii") as f:
+            good = f.read()
+        before, deadline = self.log_text().count(told), time.monotonic() + 20
+        self.configure(line)
+        self.process.send_signal(signal.SIGHUP)
+        while self.log_text().count(told) == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with open(path, "w", encoding="ascii") as f:
+            f.write(good)
+        return self.log_text().count(told) > before
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)

@@ -27,7 +27,6 @@ static struct {
 	uint32_t domid;
 	char text[256];
 } got;
-static pid_t child;
 
 static void started(void *arg, int rc, const struct fg_guest *guest, const struct fg_error *err)
 {
@@ -50,16 +49,6 @@ static void setup(void)
 	fake_xl_begin();
 	memset(&got, 0, sizeof(got));
 	fake_xl.dryrun_json = CONFIG;
-	child = 0;
-}
-
-static void teardown(void)
-{
-	if (child) {
-		kill(child, SIGKILL);
-		waitpid(child, NULL, 0);
-	}
-	fake_xl_end();
 }
 
 static void domain_is(const char *json, bool paused)
@@ -70,12 +59,7 @@ static void domain_is(const char *json, bool paused)
 /* An xl create of an agent that died. */
 static void maker_runs(void)
 {
-	child = fork();
-	ck_assert_int_ge(child, 0);
-	if (child == 0)
-		for (;;)
-			pause();
-	fake_xl.maker = child;
+	fake_xl.maker = fake_xl_process();
 }
 
 START_TEST(made_from_its_definition)
@@ -177,7 +161,7 @@ static void maker_is_done(evutil_socket_t fd, short what, void *arg)
 	(void)arg;
 	ck_assert_uint_eq(got.calls, 0);
 	fake_xl.domains[0].json = CONFIG;
-	kill(child, SIGKILL);
+	kill(fake_xl.process, SIGKILL);
 }
 
 /* A maker that will complete the domain, and end. */
@@ -212,8 +196,8 @@ static void domain_completed(void)
 	siginfo_t si;
 
 	fake_xl.domains[0].json = CONFIG;
-	kill(child, SIGKILL);
-	ck_assert_int_eq(waitid(P_PID, (id_t)child, &si, WEXITED | WNOWAIT), 0);
+	kill(fake_xl.process, SIGKILL);
+	ck_assert_int_eq(waitid(P_PID, (id_t)fake_xl.process, &si, WEXITED | WNOWAIT), 0);
 }
 
 /* It completes the domain just after the agent has seen half of it, and ends. */
@@ -244,8 +228,8 @@ START_TEST(xl_that_hangs_is_ended)
 	ck_assert_uint_eq(got.domid, 9);
 	ck_assert_uint_eq(fake_xl.destroyed, 1);
 	ck_assert_uint_eq(fake_xl.made, 1);
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	child = 0;
+	ck_assert_int_eq(waitpid(fake_xl.process, &status, 0), fake_xl.process);
+	fake_xl.process = 0;
 	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 END_TEST
@@ -302,7 +286,7 @@ int main(void)
 	Suite *suite = suite_create("xl_start");
 	TCase *tc = tcase_create("all");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, setup, fake_xl_end);
 	tcase_add_test(tc, made_from_its_definition);
 	tcase_add_test(tc, made_by_xl);
 	tcase_add_loop_test(tc, complete_domain_is_the_guest, 0, 2);

@@ -4,10 +4,8 @@
 #include "test/fakes/xl.h"
 
 #include <check.h>
-#include <signal.h>
+#include <limits.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define WEB1 FAKE_XL_WEB1
 #define OTHER "f19a0000-0000-4000-8000-000000000012"
@@ -34,7 +32,6 @@ static struct {
 	int rc;
 	char text[256], steps[512];
 } got;
-static pid_t child;
 
 static void step(void *arg, const char *what)
 {
@@ -70,17 +67,12 @@ static void setup(void)
 {
 	fake_xl_begin();
 	memset(&got, 0, sizeof(got));
-	child = 0;
 	fake_xl.domains[0] = (struct fake_xl_domain){ 4, WEB1, "web1", CONFIG, .paused = false };
 	fake_xl.domains[1] = (struct fake_xl_domain){ 5, OTHER, "web2", CONFIG, .paused = false };
 }
 
 static void teardown(void)
 {
-	if (child) {
-		kill(child, SIGKILL);
-		waitpid(child, NULL, 0);
-	}
 	ck_assert_uint_eq(fake_xl.domains[1].domid, 5);
 	fake_xl_end();
 }
@@ -88,12 +80,7 @@ static void teardown(void)
 /* An xl process that waits for the end of its domain. */
 static void daemon_runs(void)
 {
-	child = fork();
-	ck_assert_int_ge(child, 0);
-	if (child == 0)
-		for (;;)
-			pause();
-	fake_xl.daemon = child;
+	fake_xl.daemon = fake_xl_process();
 }
 
 /* _i: how the guest is, what it does, and what comes of it. */
@@ -262,6 +249,18 @@ START_TEST(a_domain_that_is_being_made_is_waited_for)
 }
 END_TEST
 
+/* But not for ever: the job asks again. */
+START_TEST(a_domain_that_is_not_made_is_not_waited_for)
+{
+	vanishes();
+	fake_xl.makes = UINT_MAX;
+	stop((struct fg_stop_policy)ALL);
+	ck_assert_int_eq(got.rc, -FG_ETIMEOUT);
+	ck_assert_str_eq(got.text, "waited 45000 ms for its domain to be made");
+	ck_assert_str_eq(fake_xl.asked, "");
+}
+END_TEST
+
 /* _i: there is no domain of it; whose is its last number? */
 static const struct {
 	int domid_rc, rc;
@@ -320,6 +319,7 @@ int main(void)
 	tcase_add_test(tc, its_xl_process_ends_first);
 	tcase_add_loop_test(tc, what_its_xl_process_did_in_its_last_moment, 0, (int)FG_COUNT(moments));
 	tcase_add_test(tc, a_domain_that_is_being_made_is_waited_for);
+	tcase_add_test(tc, a_domain_that_is_not_made_is_not_waited_for);
 	tcase_add_loop_test(tc, no_domain, 0, (int)FG_COUNT(numbers));
 	tcase_add_loop_test(tc, unknown_is_an_error, 0, 3);
 	tcase_add_loop_test(tc, files_of_a_guest_whose_definition_is_not_there, 0, 2);
